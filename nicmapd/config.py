@@ -188,7 +188,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     source = str(path or DEFAULT_FILE)
     values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
     for section, content in document.items():
-        _take_section(section, content, values, faults, place=lambda key, s=section: _place(source, text, s, key))
+        _take_section(section, content, values, faults, place=functools.partial(_place, source, text, section))
     _take_environment(environment, values, faults)
     if faults:
         raise ConfigError(faults)
