@@ -1,0 +1,6 @@
+"""Stand-in."""
+from pathlib import Path
+class FakeAgent:
+    def __init__(self, path: Path) -> None: ...
+    def __enter__(self) -> "FakeAgent": return self
+    def __exit__(self, *a: object) -> None: ...
