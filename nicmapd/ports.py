@@ -5,17 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from nicmapd.model import (
     Change,
     ConnectionStatus,
     Domain,
-    DomainEvent,
     FeedItem,
     PastNic,
     VmEntry,
+    VmRef,
 )
+
+
+class EventKind(StrEnum):
+    """What libvirt's events tell; each means only "look at this VM again"."""
+
+    LIFECYCLE = "lifecycle"
+    AGENT = "agent"
+    DEVICE_ADDED = "device_added"
+    DEVICE_REMOVED = "device_removed"
+    DEVICE_REMOVAL_FAILED = "device_removal_failed"
+    NIC_MAC = "nic_mac"
+    RX_FILTER = "rx_filter"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """One event. `vm` is None for those of the connection itself. `detail` is a word for the log: `started`,
+    `connected`, or the alias of the device."""
+
+    kind: EventKind
+    vm: VmRef | None = None
+    detail: str = ""
 
 
 class Clock(Protocol):

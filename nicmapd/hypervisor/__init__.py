@@ -1,0 +1,9 @@
+"""libvirt and libvirt_qemu: the only room that imports them.
+
+`link` is one connection, `events` turns libvirt's callbacks into `DomainEvent`, `libvirt_host` is the `Hypervisor`
+port on top of them: one connection for events, lists and XML, others for agent calls.
+"""
+
+from nicmapd.hypervisor.libvirt_host import LibvirtHypervisor
+
+__all__ = ["LibvirtHypervisor"]

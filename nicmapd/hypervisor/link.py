@@ -1,0 +1,119 @@
+"""One connection to libvirt: opened, watched by keepalive, closed without leaving anything behind.
+
+Facts this rests on: the event loop must be registered before the first connection is opened and must run, or
+libvirtd drops us after 30 s without an answer to its keepalive; every registered callback holds its connection
+alive, so all are deregistered before close (libvirt-python, virConnect.domainEventRegisterAny).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+
+from nicmapd.errors import Unavailable
+from nicmapd.text import printable
+
+_log = logging.getLogger(__name__)
+
+#: Keepalive: a libvirtd that answers nothing is given up after KEEPALIVE_SECONDS * (KEEPALIVE_COUNT + 1) = 20 s.
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_COUNT = 3
+
+_loop_lock = threading.Lock()
+_loop_started = False
+
+
+def start_event_loop() -> None:
+    """Starts libvirt's default event loop in a daemon thread of its own, once per process."""
+    global _loop_started
+    with _loop_lock:
+        if _loop_started:
+            return
+        # libvirt prints every error, guests' words included, to stderr unless a handler is there.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        # Without any handle the loop would block for ever in its first poll, and never see one added later.
+        libvirt.virEventAddTimeout(1000, lambda _timer, _opaque: None, None)
+        threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
+        _loop_started = True
+
+
+def _run_event_loop() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def describe(error: libvirt.libvirtError) -> str:
+    """libvirt's own words for an error, safe to print."""
+    return printable(error.get_error_message() or str(error))
+
+
+class Link:
+    """One open connection. `on_close` is called once, from libvirt's event thread, if libvirt ends it."""
+
+    def __init__(self, uri: str, *, on_close: Callable[[str], None]) -> None:
+        """Connects; blocks until libvirt answers. Raises `Unavailable`."""
+        start_event_loop()
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise Unavailable(f"cannot connect to libvirt at {uri}: {describe(error)}") from error
+        self._callbacks: list[tuple[Callable[[int], Any], int]] = []
+        self._on_close: Callable[[str], None] | None = on_close
+        try:
+            # Drivers without a daemon (test:///, embed) have no keepalive: -1 or an error, nothing to watch.
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.registerCloseCallback(self._closed, None)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def connection(self) -> Any:
+        """The libvirt.virConnect."""
+        return self._connection
+
+    def _closed(self, _connection: object, reason: int, _opaque: object) -> None:
+        words = {0: "an error", 1: "end of file", 2: "no answer to keepalive", 3: "the client"}
+        callback, self._on_close = self._on_close, None
+        if callback is not None:
+            callback(words.get(reason, f"reason {reason}"))
+
+    def alive(self) -> bool:
+        """Whether libvirt answers a trivial question on this connection."""
+        try:
+            if self._connection.isAlive() != 1:
+                return False
+            self._connection.getLibVersion()
+        except libvirt.libvirtError:
+            return False
+        return True
+
+    def listen(self, event: int, callback: Callable[..., None]) -> bool:
+        """Registers `callback` for a domain event on all domains; whether this libvirt has that event."""
+        try:
+            number = self._connection.domainEventRegisterAny(None, event, callback, None)
+        except libvirt.libvirtError as error:
+            _log.info("this libvirt does not offer event %d: %s", event, describe(error))
+            return False
+        self._callbacks.append((self._connection.domainEventDeregisterAny, number))
+        return True
+
+    def close(self) -> None:
+        """Deregisters all and closes. Never raises: what is closed may be broken."""
+        self._on_close = None
+        for deregister, number in self._callbacks:
+            with contextlib.suppress(libvirt.libvirtError):
+                deregister(number)
+        self._callbacks.clear()
+        with contextlib.suppress(libvirt.libvirtError):
+            self._connection.unregisterCloseCallback()
+        with contextlib.suppress(libvirt.libvirtError):
+            self._connection.close()

@@ -1,0 +1,142 @@
+"""Keeps board and store the same: what is known goes to the board at once and to the store in one transaction.
+
+A store that cannot be written (disk full, PostgreSQL away) stops nothing: the board is right, what is missing in the
+store is remembered and written as soon as that works again, and `fault` says so meanwhile (`degraded`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from nicmapd.board import Board
+from nicmapd.errors import NicmapError, Unavailable
+from nicmapd.model import Change, FeedItem, VmEntry
+from nicmapd.ports import Clock, NicStore
+
+_log = logging.getLogger(__name__)
+
+#: Changes that wait for a store that cannot be written, per VM: the last ones tell the present.
+MAX_UNSAVED_CHANGES = 200
+
+Publish = Callable[[Sequence[FeedItem]], None]
+
+
+class Keeper:
+    """The one writer of board and store. Calls for one VM must not run at once; for different VMs they may.
+
+    `publish` gets the numbered changes once they are stored, from the thread that stored them.
+    """
+
+    def __init__(self, store: NicStore, board: Board, *, clock: Clock, publish: Publish = lambda _items: None) -> None:
+        self._store = store
+        self._board = board
+        self._clock = clock
+        self._publish = publish
+        self._unsaved: dict[str, list[Change]] = {}
+        self._fault = ""
+
+    @property
+    def fault(self) -> str:
+        """Why the store could not be written the last time, or "" if it could."""
+        return self._fault
+
+    def load(self) -> int:
+        """Fills the board from the store; the number of VMs. Raises `Unavailable`."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        stored = self._store.load()
+        for vm in stored:
+            self._board.put(vm.entry)
+            if vm.last_success is not None:
+                # A clock that was set back since must not make an entry younger than now.
+                age = max(0.0, (now - vm.last_success).total_seconds())
+                contact = self._board.contact(vm.entry.vm.uuid)
+                self._board.touch(vm.entry.vm.uuid, replace(contact, last_success=monotonic - age))
+        return len(stored)
+
+    def keep(self, old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> bool:
+        """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
+        self._board.put(entry)
+        pending = self._unsaved.get(entry.vm.uuid)
+        if old == entry and pending is None:
+            return False
+        return self._save(entry, [*(pending or ()), *changes])
+
+    def forget(self, uuid: str, changes: Sequence[Change]) -> bool:
+        """The VM is gone: what was known of it becomes past. Whether the store was written."""
+        known = self._board.entry(uuid) is not None or uuid in self._unsaved
+        self._board.drop(uuid)
+        return known and self._save_removal(uuid, [*self._unsaved.get(uuid, ()), *changes])
+
+    def _save(self, entry: VmEntry, changes: list[Change]) -> bool:
+        return self._write(entry.vm.uuid, changes, lambda at: self._store.apply(entry, changes, at=at))
+
+    def _save_removal(self, uuid: str, changes: list[Change]) -> bool:
+        return self._write(uuid, changes, lambda at: self._store.remove(uuid, changes, at=at))
+
+    def _write(self, uuid: str, changes: list[Change], write: Callable[[datetime], Sequence[FeedItem]]) -> bool:
+        try:
+            items = write(self._clock.now())
+        except Unavailable as error:
+            self._unsaved[uuid] = changes[-MAX_UNSAVED_CHANGES:]
+            if not self._fault:
+                _log.error("the store cannot be written, the map is served from memory: %s", error.message)
+            self._fault = error.message
+            return False
+        self._unsaved.pop(uuid, None)
+        if self._fault:
+            _log.warning("the store can be written again")
+            self._fault = ""
+        if items:
+            self._publish(items)
+        return True
+
+    def save_again(self, uuid: str) -> None:
+        """Tries again what could not be written for a VM."""
+        changes = self._unsaved.get(uuid)
+        if changes is None:
+            return
+        entry = self._board.entry(uuid)
+        if entry is None:
+            self._save_removal(uuid, changes)
+        else:
+            self._save(entry, changes)
+
+    def unsaved(self) -> list[str]:
+        """UUIDs of the VMs whose newest state is not in the store."""
+        return list(self._unsaved)
+
+    def note(self, change: Change) -> None:
+        """Puts a change of the host itself (`resync`) into the feed."""
+        try:
+            items = self._store.note([change], at=self._clock.now())
+        except NicmapError as error:
+            _log.warning("the feed cannot be written: %s", error.message)
+            return
+        if items:
+            self._publish(items)
+
+    def flush_seen(self) -> None:
+        """Writes when each VM last answered, for the ages after a restart: one row per host."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        seen = {
+            uuid: now - timedelta(seconds=monotonic - contact.last_success)
+            for uuid, contact in self._board.contacts().items()
+            if contact.last_success is not None
+        }
+        try:
+            self._store.flush_seen(seen, at=now)
+        except NicmapError as error:
+            _log.warning("the times of last contact cannot be written: %s", error.message)
+
+    def prune(self, *, days: float) -> None:
+        """Drops what ended more than `days` days ago."""
+        try:
+            dropped = self._store.prune(before=self._clock.now() - timedelta(days=days))
+        except NicmapError as error:
+            _log.warning("old history cannot be dropped: %s", error.message)
+            return
+        if dropped:
+            _log.info("dropped %d rows of history older than %g days", dropped, days)

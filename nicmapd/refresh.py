@@ -1,0 +1,347 @@
+"""The use case at the centre: one VM, one pass, one Outcome.
+
+A pass reads the whole truth about a VM (domain XML and the agent's reply), joins the two, and makes the store and
+the board say so if anything is different. What goes wrong is an Outcome and an age, never a deletion: only libvirt's
+own word that a domain does not exist removes it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from nicmapd import agent, domxml, join, probe
+from nicmapd.board import Board
+from nicmapd.config import AgentConfig
+from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
+from nicmapd.keeper import Keeper
+from nicmapd.model import (
+    AgentState,
+    AgentStatus,
+    Change,
+    ChangeKind,
+    Domain,
+    DomainState,
+    GuestReply,
+    HostNic,
+    Naming,
+    NicEntry,
+    Outcome,
+    Probe,
+    VmEntry,
+    VmRef,
+)
+from nicmapd.ports import Clock, Hypervisor
+from nicmapd.text import printable
+
+_log = logging.getLogger(__name__)
+
+#: What the agent must allow for looking into the guest's sysfs.
+_FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
+
+
+@dataclass(slots=True)
+class PassMemory:
+    """What passes over one VM remember between them; lost without harm. `forget` when the guest or agent restarts."""
+
+    xml: str = ""
+    description: domxml.DomainDescription | None = None
+    capabilities: agent.Capabilities | None = None
+    join: join.Memory = field(default_factory=join.Memory)
+    disabled: AgentFailure | None = None
+
+    def forget(self) -> None:
+        self.capabilities = None
+        self.join = join.Memory()
+        self.disabled = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the guest said in one pass."""
+
+    joined: tuple[join.JoinedNic, ...]
+    memory: join.Memory
+    version: str | None
+    faults: tuple[str, ...]
+
+
+class Refresher:
+    """Runs passes. Thread-safe as long as two passes over one VM never run at once (watch.py sees to that)."""
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        keeper: Keeper,
+        board: Board,
+        *,
+        clock: Clock,
+        settings: AgentConfig,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._keeper = keeper
+        self._board = board
+        self._clock = clock
+        self._settings = settings
+        self._new_id = new_id
+
+    def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
+        """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
+        started = self._clock.monotonic()
+        try:
+            domain = self._hypervisor.domain(vm.uuid)
+            description = self._describe(vm.uuid, memory)
+        except NotFound:
+            return self._remove(vm, started)
+        old = self._board.entry(vm.uuid)
+        failure, answer, asked = None, None, False
+        failure = self._reason_not_to_ask(domain, description, memory)
+        if failure is None:
+            asked = True
+            try:
+                answer = self._ask(domain.vm, description, old, memory)
+            except NotFound:
+                return self._remove(domain.vm, started)
+            except AgentFailure as error:
+                failure = self._look_closer(domain.vm, error)
+                if failure.state == AgentState.DISABLED:
+                    memory.disabled = failure
+        entry = self._entry(domain, description, old, answer=answer, failure=failure)
+        self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
+        if answer is not None:
+            memory.join = answer.memory
+        return self._settle(old, entry, asked=asked, answered=answer is not None, started=started)
+
+    # -- what libvirt says
+
+    def _describe(self, uuid: str, memory: PassMemory) -> domxml.DomainDescription:
+        xml = self._hypervisor.domain_xml(uuid)
+        if memory.description is None or xml != memory.xml:
+            try:
+                memory.description = domxml.parse_domain(xml)
+            except Invalid as error:
+                raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
+            memory.xml = xml
+        return memory.description
+
+    def _reason_not_to_ask(
+        self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
+    ) -> AgentFailure | None:
+        def because(state: AgentState, message: str) -> AgentFailure:
+            return AgentFailure(message, state=state.value)
+
+        if domain.state in (DomainState.OFF, DomainState.CRASHED):
+            return because(AgentState.OFF, f"the VM is {domain.state.value}")
+        if description.opted_out or self._opted_out(domain.vm):
+            return because(AgentState.OPTED_OUT, "nicmapd is told not to contact this guest")
+        if description.agent_channel is None:
+            return because(AgentState.NO_CHANNEL, "the domain XML has no channel org.qemu.guest_agent.0")
+        if domain.state is not DomainState.RUNNING:
+            return because(AgentState.PAUSED, f"the VM is {domain.state.value}")
+        if description.agent_channel == "disconnected":
+            return because(AgentState.NOT_CONNECTED, "qemu-guest-agent is not connected to its channel")
+        return memory.disabled
+
+    def _opted_out(self, vm: VmRef) -> bool:
+        return any(
+            fnmatch.fnmatchcase(vm.name, pattern) or fnmatch.fnmatchcase(vm.uuid, pattern.lower())
+            for pattern in self._settings.opt_out
+        )
+
+    # -- what the guest says
+
+    def _ask(
+        self, vm: VmRef, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory
+    ) -> _Answer:
+        """The guest's interfaces, verified as far as the agent allows. Raises `AgentFailure`, `NotFound`."""
+        reply = self._interfaces(vm, description)
+        capabilities = self._capabilities(vm, memory)
+        probing = self._settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
+        probes: dict[str, Probe] = {}
+        if probing:
+            reply, probes, probing = self._probe(vm, description, reply, memory)
+        matched = join.match(old.nics if old else (), description.nics)
+        joined, remembered = join.join(
+            description.nics,
+            reply,
+            memory=memory.join,
+            probes=probes,
+            probing=probing,
+            previous=[entry.naming if entry else None for entry in matched],
+        )
+        return _Answer(joined, remembered, capabilities.version, reply.faults)
+
+    def _interfaces(self, vm: VmRef, description: domxml.DomainDescription) -> GuestReply:
+        raw = self._command(vm, agent.INTERFACES_REQUEST)
+        return agent.parse_interfaces(raw, keep={nic.mac for nic in description.nics})
+
+    def _command(self, vm: VmRef, command: str) -> str:
+        return self._hypervisor.agent_command(vm.uuid, command, timeout=self._settings.timeout)
+
+    def _capabilities(self, vm: VmRef, memory: PassMemory) -> agent.Capabilities:
+        """What this agent can do, asked once for each time that it connects."""
+        if memory.capabilities is None:
+            memory.capabilities = agent.parse_info(self._command(vm, agent.INFO_REQUEST))
+        return memory.capabilities
+
+    def _probe(
+        self, vm: VmRef, description: domxml.DomainDescription, reply: GuestReply, memory: PassMemory
+    ) -> tuple[GuestReply, dict[str, Probe], bool]:
+        """Verifies what the join wants verified. Gives the reply to join, the probes, and whether probing works.
+
+        Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
+        thrown away, and the next pass asks anew.
+        """
+        names = join.questions(description.nics, reply, memory.join)
+        if not names:
+            return reply, {}, True
+        try:
+            probes = {name: probe.probe_interface(lambda command: self._command(vm, command), name) for name in names}
+        except AgentFailure as error:
+            if error.state in (AgentState.DISABLED, AgentState.BAD_REPLY):
+                _log.info("%s: the guest's agent lets nothing be verified: %s", vm.name, error.message)
+                memory.capabilities = agent.Capabilities(
+                    version=memory.capabilities.version if memory.capabilities else None
+                )
+                return reply, {}, False
+            raise
+        again = self._interfaces(vm, description)
+        return (again, probes, True) if join.same_shape(reply, again) else (again, {}, True)
+
+    def _look_closer(self, vm: VmRef, failure: AgentFailure) -> AgentFailure:
+        """Newer agents refuse a command with the same words whether it is disabled or the guest is frozen: ask."""
+        if not agent.may_be_frozen(failure):
+            return failure
+        try:
+            if agent.parse_freeze_status(self._command(vm, agent.FREEZE_STATUS_REQUEST)):
+                return AgentFailure("the guest's file systems are frozen", state=AgentState.FROZEN.value)
+        except (AgentFailure, NotFound):
+            pass  # what we had is what we know
+        return failure
+
+    # -- what follows from both
+
+    def _entry(
+        self,
+        domain: Domain,
+        description: domxml.DomainDescription,
+        old: VmEntry | None,
+        *,
+        answer: _Answer | None,
+        failure: AgentFailure | None,
+    ) -> VmEntry:
+        now = self._clock.now()
+        matched = join.match(old.nics if old else (), description.nics)
+        if answer is None:
+            nics = tuple(
+                self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
+            )
+        else:
+            nics = tuple(
+                self._answered(joined, entry, now, seen=self._last_success(domain.vm.uuid))
+                for joined, entry in zip(answer.joined, matched, strict=True)
+            )
+        return VmEntry(
+            vm=domain.vm,
+            host=self._hypervisor.host,
+            state=domain.state,
+            persistent=domain.persistent,
+            agent=_agent_status(old.agent if old else None, now, answer=answer, failure=failure),
+            nics=nics,
+        )
+
+    def _unanswered(self, nic: HostNic, old: NicEntry | None, now: datetime) -> NicEntry:
+        """A NIC in a pass without an answer: what was known stays."""
+        if old is not None:
+            return replace(old, nic=nic)
+        return NicEntry(id=self._new_id(), nic=nic, naming=Naming(), attached_at=now)
+
+    def _answered(
+        self, joined: join.JoinedNic, old: NicEntry | None, now: datetime, *, seen: datetime | None
+    ) -> NicEntry:
+        naming = joined.naming
+        if old is None:
+            since = now if naming.name is not None else None
+            return NicEntry(self._new_id(), joined.nic, naming, now, name_since=since, statistics=joined.statistics)
+        same = naming.name == old.naming.name
+        vanished = old.naming.present and not naming.present
+        return replace(
+            old,
+            nic=joined.nic,
+            naming=naming,
+            name_since=old.name_since if same else (now if naming.name is not None else None),
+            seen_at=seen if vanished else old.seen_at,
+            statistics=joined.statistics,
+        )
+
+    def _last_success(self, uuid: str) -> datetime | None:
+        entry = self._board.entry(uuid)
+        return self._board.sight(entry).last_success if entry else None
+
+    def _note_contact(self, uuid: str, started: float, *, asked: bool, answered: bool) -> None:
+        if asked:
+            contact = replace(self._board.contact(uuid), last_attempt=started)
+            if answered:
+                contact = replace(contact, last_success=self._clock.monotonic())
+            self._board.touch(uuid, contact)
+
+    # -- making it known
+
+    def _settle(self, old: VmEntry | None, entry: VmEntry, *, asked: bool, answered: bool, started: float) -> Outcome:
+        changes = join.diff(old, entry)
+        written = self._keeper.keep(old, entry, changes)
+        return Outcome(
+            vm=entry.vm,
+            agent=entry.agent.state,
+            sentence=_sentence(entry, changes, answered=answered),
+            changes=changes,
+            asked=asked,
+            answered=answered,
+            written=written,
+            seconds=self._clock.monotonic() - started,
+        )
+
+    def _remove(self, vm: VmRef, started: float) -> Outcome:
+        old = self._board.entry(vm.uuid)
+        changes: tuple[Change, ...] = ()
+        if old is not None:
+            changes = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
+        written = self._keeper.forget(vm.uuid, changes)
+        return Outcome(
+            vm=old.vm if old else vm,
+            agent=AgentState.OFF,
+            sentence=f"{vm.name}: gone from this host",
+            changes=changes,
+            written=written,
+            gone=True,
+            seconds=self._clock.monotonic() - started,
+        )
+
+
+def _agent_status(
+    old: AgentStatus | None, now: datetime, *, answer: _Answer | None, failure: AgentFailure | None
+) -> AgentStatus:
+    version = answer.version if answer else (old.version if old else None)
+    if failure is None:
+        message = "answers" if answer is None or not answer.faults else f"answers; {answer.faults[0]}"
+        state = AgentState.OK
+    else:
+        message, state = failure.message, AgentState(failure.state)
+    since = old.since if old is not None and old.state is state else now
+    return AgentStatus(state, since, message, version)
+
+
+def _sentence(entry: VmEntry, changes: Sequence[Change], *, answered: bool) -> str:
+    """What the pass came to, for the log, the status page and the tests."""
+    if changes:
+        what = "; ".join(change.sentence for change in changes)
+    elif answered:
+        named = sum(1 for nic in entry.nics if nic.naming.name is not None)
+        what = f"{named} of {len(entry.nics)} NICs named, nothing new"
+    else:
+        what = f"agent {entry.agent.state.value} ({entry.agent.message}), what was known stays"
+    return f"{printable(entry.vm.name)}: {what}"
