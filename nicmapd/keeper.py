@@ -93,19 +93,8 @@ class Keeper:
             self._publish(items)
         return True
 
-    def save_again(self, uuid: str) -> None:
-        """Tries again what could not be written for a VM."""
-        changes = self._unsaved.get(uuid)
-        if changes is None:
-            return
-        entry = self._board.entry(uuid)
-        if entry is None:
-            self._save_removal(uuid, changes)
-        else:
-            self._save(entry, changes)
-
     def unsaved(self) -> list[str]:
-        """UUIDs of the VMs whose newest state is not in the store."""
+        """UUIDs of the VMs whose newest state is not in the store; `keep` or `forget` tries again."""
         return list(self._unsaved)
 
     def note(self, change: Change) -> None:

@@ -1,0 +1,73 @@
+# Everything from a fresh checkout on Debian 12 or later: `make demo`, `make test`. See README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One pip cache and one lab cache for all runs of this checkout.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup lab demo test unit live run check fix bench clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | column -t -s '|'
+
+# -- setting up
+
+setup: $(VENV)/.ready  ## system packages that are missing, and .venv with nicmapd in it
+
+$(VENV)/.system: tools/system-packages tools/packages.txt
+	tools/system-packages
+	mkdir -p $(VENV)
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.system setup.cfg pyproject.toml requirements.txt
+	echo "== Python environment in $(VENV)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lab: setup  ## the tiny guest's kernel and file system, from Debian's packages
+	echo "== guest image"
+	$(BIN)/python -m tests.lab build
+
+# -- using it
+
+demo: lab  ## two real guests, the map, a rename in a guest, the map that followed (KEEP=1 leaves it running)
+	$(BIN)/python -m tests.lab.demo $(if $(KEEP),--keep,)
+
+run: setup  ## the daemon on this host's libvirt, in the foreground
+	$(BIN)/nicmapd
+
+# -- checking it
+
+test: lab check unit live  ## the whole test suite, live tests on real guests included
+
+unit: setup  ## the fast tests, without guests
+	echo "== unit tests"
+	$(BIN)/pytest -q tests --ignore=tests/live
+
+live: lab  ## the tests on real guests
+	echo "== live tests on real guests"
+	$(BIN)/pytest -q tests/live
+
+check: setup  ## linters, types, import layers; never writes
+	echo "== ruff, mypy, import layers"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup  ## formatters, and what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: lab  ## measurements on real guests, as ratios in one run
+	$(BIN)/python -m tests.bench
+
+clean:  ## all that was built, the caches of downloads excepted
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

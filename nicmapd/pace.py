@@ -1,0 +1,60 @@
+"""When to look at one VM again. Pure arithmetic on the outcome of its last pass; watch.py owns the timers."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from nicmapd.config import PollConfig
+from nicmapd.model import AgentState, Outcome
+
+#: Seconds after an event at which a VM is looked at again: names change in the seconds after boot and hot-plug
+#: (udev renames a new NIC about 0.1 s after it appears, addresses come some seconds later).
+SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+#: Its agent does not do its part: each further failure doubles the wait.
+_FAILING = frozenset({AgentState.UNRESPONSIVE, AgentState.BUSY, AgentState.BAD_REPLY})
+
+#: Polled in its turn. All other states end with an event or a change of the XML: resync is often enough.
+_POLLED = frozenset({AgentState.OK, AgentState.FROZEN, AgentState.UNKNOWN})
+
+
+@dataclass(slots=True)
+class Pace:
+    """The poll state of one VM. Moments are seconds of `Clock.monotonic`."""
+
+    settings: PollConfig
+    failures: int = 0
+    settling: list[float] = field(default_factory=list)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether its calls may hang: suspects share one lane, so that nobody waits behind them."""
+        return self.failures > 0
+
+    def disturbed(self, now: float) -> None:
+        """Something happened to the VM: follow it closely for a while."""
+        self.settling = [now + seconds for seconds in SETTLING]
+
+    def reconnected(self) -> None:
+        """The agent opened its channel again: what it did before counts no more."""
+        self.failures = 0
+
+    def after(self, outcome: Outcome, now: float) -> float:
+        """Seconds from `now` until the next look."""
+        if outcome.agent in _FAILING:
+            self.failures += 1
+            self.settling.clear()
+            wait = self.settings.interval * 2 ** min(self.failures - 1, 32)
+            return min(self.settings.backoff_max, wait)
+        self.failures = 0
+        # A little early, never late, and each a little different: guests do not stay in step.
+        wait = self.settings.interval * random.uniform(0.9, 1.0)
+        if outcome.agent not in _POLLED:
+            wait = max(wait, self.settings.resync)
+        self.settling = [moment for moment in self.settling if moment > now]
+        return min(wait, self.settling[0] - now) if self.settling else wait
+
+    def after_fault(self) -> float:
+        """Seconds until the next look after a pass that could not be made at all (libvirt away, a defect)."""
+        return self.settings.interval

@@ -1,0 +1,92 @@
+"""Timers on APScheduler: one-shot per VM, periodic for the host. They only call back; they never do the work.
+
+What shapes this (APScheduler 3.11): its default grace of 1 s skips late runs silently, so there is none here; plain
+functions run in a thread pool that a few hung calls would exhaust, so every callback is wrapped in a coroutine and
+runs in the event loop; it computes with wall-clock times, so a clock that is set back would stop all polling until the
+old time has come again, and `_watch_clock` moves the jobs back with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+_log = logging.getLogger(__name__)
+
+#: How often the wall clock is compared with the monotonic one, and which step back counts. Seconds.
+CLOCK_CHECK_SECONDS = 2.0
+CLOCK_STEP_SECONDS = 0.5
+
+
+async def _call(callback: Callable[[], None]) -> None:
+    callback()
+
+
+class Timers:
+    """Named timers; starting one again under its name moves it. Use from the event loop's thread only."""
+
+    def __init__(self) -> None:
+        # Its INFO lines tell of every job added and run: noise here.
+        logging.getLogger("apscheduler").setLevel(logging.WARNING)
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        self._clock_check: asyncio.TimerHandle | None = None
+        self._offset = 0.0
+
+    def start(self) -> None:
+        self._scheduler.start()
+        self._offset = self._wall_minus_monotonic()
+        self._watch_clock()
+
+    def stop(self) -> None:
+        if self._clock_check is not None:
+            self._clock_check.cancel()
+        self._scheduler.shutdown(wait=False)
+
+    def once(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        """Calls back after `seconds`."""
+        when = datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
+        self._scheduler.add_job(_call, DateTrigger(when), args=(callback,), id=name, name=name, replace_existing=True)
+
+    def every(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        """Calls back every `seconds`, the first time after that long."""
+        self._scheduler.add_job(
+            _call,
+            IntervalTrigger(seconds=max(1, round(seconds))),
+            args=(callback,),
+            id=name,
+            name=name,
+            replace_existing=True,
+        )
+
+    def cancel(self, name: str) -> None:
+        """Ends a timer. No error if there is none of that name."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.remove_job(name)
+
+    @staticmethod
+    def _wall_minus_monotonic() -> float:
+        return datetime.now(UTC).timestamp() - asyncio.get_running_loop().time()
+
+    def _watch_clock(self) -> None:
+        offset = self._wall_minus_monotonic()
+        step = offset - self._offset
+        if step < -CLOCK_STEP_SECONDS:
+            _log.warning("the clock was set back by %.1f s; timers follow", -step)
+            for job in self._scheduler.get_jobs():
+                self._shift(job, step)
+        self._offset = offset
+        self._clock_check = asyncio.get_running_loop().call_later(CLOCK_CHECK_SECONDS, self._watch_clock)
+
+    @staticmethod
+    def _shift(job: Any, seconds: float) -> None:
+        if job.next_run_time is not None:
+            job.modify(next_run_time=job.next_run_time + timedelta(seconds=seconds))

@@ -1,0 +1,343 @@
+"""When to look at whom: events and timers say "look at this VM", and one pass per VM at a time is run.
+
+Everything here runs in the event loop, except the passes, which run in a small pool of threads. libvirt's event thread
+and the timers only call `look`. A VM waits in one of three lanes: urgent (an event, a reader's wish), routine (its
+turn), suspects (its last call failed). Suspects have one place among the `agent.concurrency` ones, so that ten hung
+guests cost the healthy ones nothing but that place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from nicmapd.board import Board
+from nicmapd.config import Config
+from nicmapd.errors import NicmapError, Unavailable
+from nicmapd.keeper import Keeper
+from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
+from nicmapd.pace import Pace
+from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
+from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.text import printable
+from nicmapd.timers import Timers
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between flushes of the times of last contact: what a restart may lose of an age.
+FLUSH_SECONDS = 60
+#: Seconds between attempts to write again what a failing store did not take.
+STORE_RETRY_SECONDS = 5
+#: Seconds between prunings of the history.
+PRUNE_SECONDS = 3600
+#: Weight of the newest pass in the running mean of how late passes start.
+_LAG_WEIGHT = 0.1
+
+
+@dataclass(slots=True)
+class _Watched:
+    """All poll state of one VM; forgetting it is one `del`."""
+
+    vm: VmRef
+    pace: Pace
+    memory: PassMemory = field(default_factory=PassMemory)
+    queued_at: float | None = None
+    lane: deque[str] | None = None
+    running: bool = False
+    again: bool = False
+    forget: bool = False
+    waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Lanes:
+    """UUIDs that wait for a pass; an entry whose VM no longer waits is skipped."""
+
+    urgent: deque[str] = field(default_factory=deque)
+    routine: deque[str] = field(default_factory=deque)
+    suspects: deque[str] = field(default_factory=deque)
+
+    def __len__(self) -> int:
+        return len(self.urgent) + len(self.routine) + len(self.suspects)
+
+
+class Watcher:
+    """Runs until `stop`. Construct and use it in the event loop's thread; `on_event` may come from any."""
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        refresher: Refresher,
+        keeper: Keeper,
+        board: Board,
+        *,
+        clock: Clock,
+        config: Config,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._refresher = refresher
+        self._keeper = keeper
+        self._board = board
+        self._clock = clock
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._timers = Timers()
+        self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
+        self._side = ThreadPoolExecutor(1, thread_name_prefix="host")
+        self._watched: dict[str, _Watched] = {}
+        self._lanes = _Lanes()
+        self._in_flight: set[str] = set()
+        self._suspects_in_flight = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._resyncing = False
+        self._synced = asyncio.Event()
+        self.passes = 0
+        self.faults = 0
+        self.last_finished: float | None = None
+        self.lag = 0.0
+
+    # -- life
+
+    def start(self) -> None:
+        """Starts the timers and listens to libvirt; the first comparison follows when libvirt is connected."""
+        poll = self._config.poll
+        self._timers.start()
+        self._timers.every("resync", poll.resync, self.resync)
+        self._timers.every("flush", FLUSH_SECONDS, lambda: self._aside(self._keeper.flush_seen))
+        self._timers.every("store", STORE_RETRY_SECONDS, self._write_unsaved)
+        days = self._config.store.history_days
+        self._timers.every("prune", PRUNE_SECONDS, lambda: self._aside(lambda: self._keeper.prune(days=days)))
+        self._hypervisor.subscribe(self.on_event)
+
+    async def stop(self, *, seconds: float = 2.0) -> None:
+        """Starts nothing more and waits at most `seconds` for the passes in flight: a hung call cannot be ended."""
+        self._stopping = True
+        self._timers.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._side.shutdown(wait=False, cancel_futures=True)
+
+    def _aside(self, work: Callable[[], object]) -> None:
+        """Runs short work for the host off the loop, and off the passes' threads."""
+        if not self._stopping:
+            self._side.submit(work)
+
+    # -- what happens outside
+
+    def on_event(self, event: DomainEvent) -> None:
+        """An event of libvirt, from any thread: handed over, nothing else."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take_event, event)
+
+    def _take_event(self, event: DomainEvent) -> None:
+        if event.kind is EventKind.CONNECTED:
+            for watched in self._watched.values():
+                watched.forget = True  # guests may have restarted while nobody told us
+            self._note_resync()
+            self.resync()
+            return
+        if event.vm is None or self._stopping:
+            return
+        _log.debug("%s: event %s %s", printable(event.vm.name), event.kind.value, printable(event.detail))
+        watched = self._watch(event.vm)
+        if (event.kind, event.detail) == (EventKind.AGENT, "connected"):
+            watched.pace.reconnected()
+            watched.forget = True
+        elif (event.kind, event.detail) in ((EventKind.AGENT, "disconnected"), (EventKind.LIFECYCLE, "started")):
+            watched.forget = True
+        watched.pace.disturbed(self._clock.monotonic())
+        self._look(watched, urgent=True)
+
+    async def refresh(self, uuid: str) -> Outcome:
+        """A pass for a reader, begun after this call. Raises `Unavailable` if libvirt is away."""
+        entry = self._board.entry(uuid)
+        watched = self._watched.get(uuid) or (self._watch(entry.vm) if entry else None)
+        if watched is None or not self._hypervisor.status().connected:
+            raise Unavailable(f"libvirt is not connected: {self._hypervisor.status().message}")
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        watched.waiters.append(waiter)
+        self._look(watched, urgent=True)
+        return await waiter
+
+    # -- the full comparison
+
+    def resync(self) -> None:
+        """Compares everything with libvirt: events are hints and may be lost, this is the truth."""
+        if not self._resyncing and not self._stopping and self._hypervisor.status().connected:
+            self._resyncing = True
+            self._spawn(self._compare())
+
+    async def _compare(self) -> None:
+        try:
+            domains = await self._loop.run_in_executor(self._side, self._hypervisor.domains)
+        except NicmapError as error:
+            _log.warning("cannot compare with libvirt: %s", error.message)
+            return
+        finally:
+            self._resyncing = False
+        first = not self._synced.is_set()
+        found = {domain.vm.uuid: domain for domain in domains}
+        for uuid in sorted(found, key=self._newest_first):
+            self._compare_one(found[uuid])
+        known = {entry.vm.uuid: entry.vm for entry in self._board.entries()}
+        for uuid, vm in known.items():
+            if uuid not in found:
+                self._look(self._watch(vm))
+        self._write_unsaved()
+        if first:
+            self._synced.set()
+            _log.info("%d domains in libvirt, %d in the store", len(found), len(known))
+
+    def _newest_first(self, uuid: str) -> float:
+        return -(self._board.contact(uuid).last_success or 0.0)
+
+    def _compare_one(self, domain: Domain) -> None:
+        entry = self._board.entry(domain.vm.uuid)
+        watched = self._watched.get(domain.vm.uuid)
+        if watched is None or watched.forget:
+            self._look(self._watch(domain.vm))
+        elif entry is None or (entry.state, entry.vm, entry.persistent) != (
+            domain.state,
+            domain.vm,
+            domain.persistent,
+        ):
+            watched.vm = domain.vm
+            watched.pace.disturbed(self._clock.monotonic())
+            self._look(watched)
+
+    def _write_unsaved(self) -> None:
+        for uuid in self._keeper.unsaved():
+            entry = self._board.entry(uuid)
+            self._look(self._watch(entry.vm if entry else VmRef(uuid, uuid)))
+
+    def _note_resync(self) -> None:
+        """Tells the readers of the feed that events may have been missed."""
+        message = "compared everything with libvirt after a new connection"
+        self._aside(lambda: self._keeper.note(Change(ChangeKind.RESYNC, message)))
+
+    # -- one VM
+
+    def _watch(self, vm: VmRef) -> _Watched:
+        watched = self._watched.get(vm.uuid)
+        if watched is None:
+            watched = self._watched[vm.uuid] = _Watched(vm, Pace(self._config.poll))
+        return watched
+
+    def _look(self, watched: _Watched, *, urgent: bool = False) -> None:
+        if watched.running:
+            watched.again = True
+            return
+        if watched.queued_at is None:
+            watched.queued_at = self._clock.monotonic()
+        lanes = self._lanes
+        lane = lanes.suspects if watched.pace.suspect else lanes.urgent if urgent else lanes.routine
+        if watched.lane is None or (lane is not watched.lane and urgent):
+            watched.lane = lane  # left behind in its old lane it is skipped there, or does no harm
+            lane.append(watched.vm.uuid)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Starts passes while there is room."""
+        if not self._hypervisor.status().connected:
+            return  # all are looked at once it is back
+        while not self._stopping and len(self._in_flight) < self._config.agent.concurrency:
+            watched = self._next()
+            if watched is None:
+                return
+            self._begin(watched)
+
+    def _next(self) -> _Watched | None:
+        lanes = [self._lanes.urgent, self._lanes.routine]
+        if self._suspects_in_flight == 0:
+            # Before the healthy ones, or they would starve when those never end; alone in a pool of one: after them.
+            lanes.insert(0 if self._config.agent.concurrency > 1 else 2, self._lanes.suspects)
+        for lane in lanes:
+            while lane:
+                watched = self._watched.get(lane.popleft())
+                if watched is not None and watched.queued_at is not None:
+                    return watched
+        return None
+
+    def _begin(self, watched: _Watched) -> None:
+        started = self._clock.monotonic()
+        self.lag += _LAG_WEIGHT * (started - (watched.queued_at or started) - self.lag)
+        watched.queued_at, watched.lane = None, None
+        watched.running, watched.again = True, False
+        if watched.forget:
+            watched.forget = False
+            watched.memory.forget()
+        waiters, watched.waiters = watched.waiters, []
+        self._in_flight.add(watched.vm.uuid)
+        suspect = watched.pace.suspect
+        self._suspects_in_flight += suspect
+        self._spawn(self._pass(watched, waiters, suspect=suspect))
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pass(self, watched: _Watched, waiters: list[asyncio.Future[Outcome]], *, suspect: bool) -> None:
+        outcome: Outcome | None = None
+        fault: Exception = Unavailable("the pass did not finish")
+        try:
+            outcome = await self._loop.run_in_executor(self._pool, self._refresher.run, watched.vm, watched.memory)
+        except NicmapError as error:
+            fault = error
+            _log.info("%s: no pass: %s", printable(watched.vm.name), error.message)
+        except Exception as error:  # noqa: BLE001  a defect with one VM must not end the others' passes
+            fault = error
+            self.faults += 1
+            _log.exception("%s: the pass failed; this is a defect of nicmapd", printable(watched.vm.name))
+        watched.running = False
+        self._in_flight.discard(watched.vm.uuid)
+        self._suspects_in_flight -= suspect
+        self._finish(watched, outcome)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(fault) if outcome is None else waiter.set_result(outcome)
+        self._pump()
+
+    def _finish(self, watched: _Watched, outcome: Outcome | None) -> None:
+        now = self._clock.monotonic()
+        uuid = watched.vm.uuid
+        if outcome is None:
+            self._plan(watched, watched.pace.after_fault(), now)
+        else:
+            self.passes += 1
+            self.last_finished = now
+            _log.log(logging.INFO if outcome.changes else logging.DEBUG, "%s", outcome.sentence)
+            watched.vm = outcome.vm
+            delay = watched.pace.after(outcome, now)
+            if outcome.gone and not watched.again and not watched.waiters:
+                del self._watched[uuid]
+                self._timers.cancel(uuid)
+                return
+            self._plan(watched, delay, now)
+        if watched.again or watched.waiters:
+            self._look(watched, urgent=True)
+
+    def _plan(self, watched: _Watched, delay: float, now: float) -> None:
+        uuid = watched.vm.uuid
+        self._timers.once(uuid, delay, lambda: self._look(watched))
+        if self._board.entry(uuid) is not None:
+            interval = self._config.poll.interval + self.lag
+            contact = replace(self._board.contact(uuid), next_attempt=now + delay, interval=interval)
+            self._board.touch(uuid, contact)
+
+    # -- how it goes
+
+    def queue_length(self) -> int:
+        """VMs that wait for a pass now."""
+        return sum(1 for watched in self._watched.values() if watched.queued_at is not None)
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything has been compared with libvirt once."""
+        return self._synced.is_set()
