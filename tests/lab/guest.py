@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import libvirt
+import libvirt_qemu
 
 from tests.lab.definitions import AGENT_CHANNEL, AgentMode, GuestDefinition, Nic, fake_socket, shell_socket
 from tests.lab.fake_agent import FakeAgent
@@ -86,6 +87,21 @@ class Guest(GuestNetwork):
         what = f"agent of {self.name} {'connected' if connected else 'disconnected'}"
         eventually(lambda: self.agent_connected() == connected, within=within, what=what)
 
+    def wait_answer(self, *, within: float = 10.0) -> None:
+        """Wait until the agent answers a guest-ping.
+
+        Needed after a restart of libvirtd, whose XML says "connected" before it is, and after a kill of the agent, of
+        which QEMU may tell up to 1 s late.
+        """
+
+        def answers() -> bool:
+            try:
+                return bool(libvirt_qemu.qemuAgentCommand(self.domain, '{"execute":"guest-ping"}', 5, 0))
+            except libvirt.libvirtError:
+                return False
+
+        eventually(answers, within=within, what=f"answer of the agent of {self.name}")
+
     def agent_connected(self) -> bool:
         """What libvirt's XML says of the agent's channel."""
         path = f"devices/channel/target[@name='{AGENT_CHANNEL}'][@state='connected']"
@@ -101,6 +117,14 @@ class Guest(GuestNetwork):
         if self.is_running():
             self.destroy()
         self.domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        self.host.guests.pop(self.name, None)
+
+    def forget(self) -> None:
+        """Undefine it, whatever a test has done to it: it may be transient or gone."""
+        with contextlib.suppress(libvirt.libvirtError):
+            self.destroy()
+        with contextlib.suppress(libvirt.libvirtError):
+            self.undefine()
         self.host.guests.pop(self.name, None)
 
     def is_running(self) -> bool:
@@ -257,6 +281,8 @@ class Guest(GuestNetwork):
                 return False
             if self.definition.agent_channel:
                 self.wait_agent(connected=self.definition.agent != "none")
+                if self.definition.agent == "real":
+                    self.wait_answer()
         except (LabTimeout, GuestGone, libvirt.libvirtError):
             return False
         return True

@@ -183,6 +183,13 @@ class LabHost:
         # nsenter stops together with its child.
         self._libvirtd.send_signal(signal.SIGCONT)
 
+    def recover_libvirtd(self) -> None:
+        """Make libvirtd run and answer, whether it was paused, stopped or killed."""
+        if self._libvirtd is not None and self._libvirtd.poll() is None:
+            self.resume_libvirtd()
+        else:
+            self.start_libvirtd()
+
     @property
     def libvirtd_pid(self) -> int:
         """libvirtd's PID as this process sees it."""
@@ -226,7 +233,7 @@ class LabHost:
         agent_options: Sequence[str] = (),
         dhcp: bool = False,
     ) -> Guest:
-        """Define a guest (see GuestDefinition), not started. NICs without MAC get one that depends on name and place."""
+        """Define a guest (see GuestDefinition), not started. NICs without MAC get one by name and place."""
         with_macs = tuple(_with_mac(nic, lab_mac(name, number)) for number, nic in enumerate(nics))
         definition = GuestDefinition(
             name=name,
@@ -279,7 +286,7 @@ class LabHost:
     def _save_capabilities(self) -> None:
         """Keep what libvirtd found out about this QEMU: asking again costs 1.5 s. libvirt itself checks its age."""
         saved, found = cache_folder() / "capabilities", self.folder / "cache" / "qemu"
-        if not found.is_dir() or (saved / "qemu").is_dir() and _same_files(saved / "qemu", found):
+        if not found.is_dir() or ((saved / "qemu").is_dir() and _same_files(saved / "qemu", found)):
             return
         with tempfile.TemporaryDirectory(dir=saved.parent, prefix="capabilities-") as name:
             shutil.copytree(found, Path(name, "new", "qemu"))

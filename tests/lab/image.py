@@ -51,6 +51,7 @@ BOOT_MODULES = (
 )
 # Loaded in the guest by `lab-load`, when a test wants such a link.
 LATER_MODULES = ("tls", "bonding", "llc", "stp", "garp", "mrp", "8021q", "bridge", "macvlan", "dummy", "veth")
+APT_LISTS = Path("/var/lib/apt/lists")
 # Another checkout may run guests on an image of an older recipe; a day is longer than any such run.
 KEEP_OLD_IMAGES = 24 * 3600.0
 
@@ -146,12 +147,23 @@ def _run(*command: str, cwd: Path | None = None) -> str:
 
 def _package_versions(progress: Progress) -> dict[str, str]:
     """Name -> version that apt would install now, of all packages that the image is made of."""
+    # apt takes 1 s to tell; its lists' date says whether it would tell the same as last time.
+    known = cache_folder() / "versions"
+    stamp = f"{APT_LISTS.stat().st_mtime_ns if APT_LISTS.exists() else 0} {KERNEL_METAPACKAGE} {' '.join(PACKAGES)}\n"
+    if known.exists() and (text := known.read_text()).startswith(stamp):
+        return dict(line.split(" ", 1) for line in text.splitlines()[1:])
     try:
-        return _known_versions()
+        versions = _known_versions()
     except ImageError:
         progress("image: apt knows no such packages yet, running apt-get update")
         _run("apt-get", "-q", "update")
         return _known_versions()
+    known.write_text(stamp + _version_lines(versions))
+    return versions
+
+
+def _version_lines(versions: dict[str, str]) -> str:
+    return "".join(f"{name} {version}\n" for name, version in versions.items())
 
 
 def _known_versions() -> dict[str, str]:
@@ -180,7 +192,7 @@ def _build(folder: Path, versions: dict[str, str], progress: Progress) -> None:
         progress("image: writing kernel and initramfs")
         (made / "kernel").write_bytes(_plain_kernel(unpacked))
         (made / "initrd").write_bytes(_initramfs(unpacked))
-        (made / "versions").write_text("".join(f"{name} {version}\n" for name, version in versions.items()))
+        (made / "versions").write_text(_version_lines(versions))
         made.rename(folder)
     progress(f"image: built {folder} in {time.monotonic() - started:.1f} s")
 
@@ -221,8 +233,8 @@ def _initramfs(unpacked: Path) -> bytes:
         if applet != "busybox":
             archive.link(f"bin/{applet}", "busybox")
     archive.file("usr/sbin/qemu-ga", (unpacked / "usr/sbin/qemu-ga").read_bytes(), mode=0o755)
-    for path, library in _libraries(unpacked):
-        archive.file(path, library.read_bytes(), mode=0o755)
+    for name, library in _libraries(unpacked):
+        archive.file(name, library.read_bytes(), mode=0o755)
     for module in (*BOOT_MODULES, *LATER_MODULES):
         archive.file(f"lib/modules/{module}.ko", _module(unpacked, module))
     archive.file("etc/modules.boot", "".join(f"{module}\n" for module in BOOT_MODULES).encode())
