@@ -195,6 +195,13 @@ class Guest(GuestNetwork):
         """SIGKILL; the guest starts another one 0.1 s later."""
         self.check("killall -KILL qemu-ga")
 
+    def freeze_agent(self) -> None:
+        """Restart the agent in frozen state, as during a backup; guest-fsfreeze-thaw or reset() ends that."""
+        before = self.check("pidof qemu-ga")
+        self.check("touch /run/qga.state.isfrozen && killall -KILL qemu-ga")
+        eventually(lambda: self.run("pidof qemu-ga")[1] not in ("", before), what=f"{self.name}: a new agent")
+        self.wait_answer()
+
     def set_agent(self, mode: AgentMode, *options: str) -> None:
         """Switch to the real agent with these options, to the host's fake or to none, and wait until it is so.
 
@@ -203,9 +210,6 @@ class Guest(GuestNetwork):
         """
         self.check(f"lab-agent {mode} {' '.join(options)}")
         if self.definition.agent_channel:
-            if mode != "none":
-                # QEMU tells of a port at most once a second, so that a quick reconnection is first not seen at all.
-                self.check("pidof qemu-ga lab-relay >/dev/null")
             self.wait_agent(connected=mode != "none")
 
     @contextmanager
@@ -213,8 +217,12 @@ class Guest(GuestNetwork):
         """Let a FakeAgent of this process answer instead of qemu-ga, until the block ends."""
         with FakeAgent(fake_socket(self.host.folder, self.name)) as agent:
             self.set_agent("fake")
-            yield agent
-        self.set_agent("real")
+            try:
+                yield agent
+            finally:
+                # A guest that the test has destroyed or paused is reset()'s to mend.
+                with contextlib.suppress(GuestGone, LabTimeout, libvirt.libvirtError):
+                    self.set_agent("real", *self.definition.agent_options)
 
     # --- NICs ---
 
@@ -258,6 +266,19 @@ class Guest(GuestNetwork):
             found.append(tuple("" if e is None else e.get(key, "") for e, key in elements))
         return found
 
+    def _heal_agent(self) -> None:
+        """Let libvirt see the agent go and come if it does not answer.
+
+        After garbage libvirt talks to an agent no more until its port closes, and QEMU, which tells of a port at most
+        once a second, leaves out a close that an open follows within that second.
+        """
+        try:
+            self.wait_answer(within=1.5)
+        except LabTimeout:
+            self.set_agent("none")
+            self.set_agent("real", *self.definition.agent_options)
+            self.wait_answer()
+
     def _redefine(self, domain: libvirt.virDomain) -> None:
         if domain.name() != self.name:
             if domain.isActive():
@@ -282,7 +303,7 @@ class Guest(GuestNetwork):
             if self.definition.agent_channel:
                 self.wait_agent(connected=self.definition.agent != "none")
                 if self.definition.agent == "real":
-                    self.wait_answer()
+                    self._heal_agent()
         except (LabTimeout, GuestGone, libvirt.libvirtError):
             return False
         return True

@@ -19,7 +19,7 @@ import libvirt
 from tests.lab.definitions import AgentMode, GuestDefinition, Nic, lab_mac, network_xml
 from tests.lab.guest import Guest
 from tests.lab.image import Image, Progress, build_image, cache_folder
-from tests.lab.namespaces import PrivateNamespaces, await_end, child_of
+from tests.lab.namespaces import PATH, PrivateNamespaces, await_end, child_of
 from tests.lab.waiting import Deadline, eventually
 
 # program -> Debian package that has it
@@ -304,7 +304,7 @@ def _same_files(left: Path, right: Path) -> bool:
 
 
 def _find_program(program: str) -> str | None:
-    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    return shutil.which(program, path=PATH)
 
 
 def _with_mac(nic: Nic, mac: str) -> Nic:

@@ -156,7 +156,7 @@ def _package_versions(progress: Progress) -> dict[str, str]:
         versions = _known_versions()
     except ImageError:
         progress("image: apt knows no such packages yet, running apt-get update")
-        _run("apt-get", "-q", "update")
+        _run("apt-get", "-q", "-o", "Acquire::http::Timeout=20", "update")
         return _known_versions()
     known.write_text(stamp + _version_lines(versions))
     return versions

@@ -26,6 +26,8 @@ FOLDER_PARENT = Path("/tmp")
 INNER = Path(__file__).with_name("inner.sh")
 # Nobody needs that long between making the folder and writing its owner file.
 GRACE_WITHOUT_OWNER = 60.0
+# Root's PATH lacks these after a plain `su`.
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 JANITOR = """
 read -r _
 kill -KILL "$1" 2>/dev/null
@@ -63,7 +65,13 @@ class PrivateNamespaces:
         command += ["--kill-child=KILL", "--mount-proc", "sh", str(INNER), str(self.folder), self.hostname]
         with (self.folder / "log" / "namespaces.log").open("w") as log:
             self._unshare = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"PATH": PATH},
             )
         pid = self._unshare.pid
         self._janitor = subprocess.Popen(
@@ -102,7 +110,19 @@ class PrivateNamespaces:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs `arguments` inside, from outside."""
-        return ["nsenter", f"--target={self._init}", "--mount", "--net", "--pid", "--uts", "--ipc", "--", *arguments]
+        return [
+            "nsenter",
+            f"--target={self._init}",
+            "--mount",
+            "--net",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--",
+            "env",
+            f"PATH={PATH}",
+            *arguments,
+        ]
 
 
 def sweep() -> None:

@@ -152,6 +152,15 @@ def test_the_agent_can_be_taken_away_and_changed(db1: Guest) -> None:
         ask(db1, INTERFACES)
 
 
+def test_a_frozen_agent_refuses_until_it_is_thawed(db1: Guest) -> None:
+    db1.freeze_agent()
+    with pytest.raises(libvirt.libvirtError, match=r"frozen|not allowed"):
+        ask(db1, INTERFACES)
+    assert ask(db1, "guest-fsfreeze-status") == "frozen"
+    db1.reset()
+    assert "eth0" in names_by_agent(db1)
+
+
 # --- the fake agent ---
 
 
