@@ -1,0 +1,153 @@
+"""The map and its past in SQLite or PostgreSQL: the `NicStore` of ports.py."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from nicmapd.errors import Unavailable
+from nicmapd.model import Change, FeedItem, PastNic, VmEntry, VmRef
+from nicmapd.ports import StoredVm
+from nicmapd.store import pruning, reading, writing
+from nicmapd.store.backend import Backend
+from nicmapd.store.faults import translated
+
+
+class SqlStore:
+    """A store, opened for the rows of one host. Made by `open_store`. Thread-safe: one write at a time, reads beside.
+
+    Every failure of the database is `Unavailable` (or one of its children), has changed nothing, and needs no care:
+    the next call tries again, with a new connection if the old one is lost.
+    """
+
+    def __init__(self, backend: Backend, *, host: str) -> None:
+        self._backend = backend
+        self._host = host
+        self._turn = threading.Lock()
+        self._closed = False
+        self._suppressed: Counter[str] = Counter()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that all writes go through, for tests that count statements."""
+        return self._backend.writer
+
+    @property
+    def suppressed(self) -> Mapping[str, int]:
+        """By VM: pieces of the past and feed items that were too many to keep, since the store was opened."""
+        with self._turn:
+            return dict(self._suppressed)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._turn:
+            self._refuse_closed()
+            with translated(self._backend.place), self._backend.writer.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._refuse_closed()
+        with translated(self._backend.place), self._backend.reader.begin() as connection:
+            yield connection
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(f"{self._backend.place} is closed: nicmapd is stopping", fault="closed")
+
+    def load(self) -> Sequence[StoredVm]:
+        with self._reading() as connection:
+            return reading.load(connection, self._host)
+
+    def apply(self, entry: VmEntry, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        if entry.host != self._host:
+            raise ValueError(f"{entry.vm.uuid} is of host {entry.host}, this store is of {self._host}")
+        with self._writing() as connection:
+            writing.write_vm(connection, entry)
+            coarse = writing.write_nics(connection, entry, at)
+            items, left_out = writing.write_feed(connection, changes, host=self._host, vm=entry.vm, at=at)
+        self._count(entry.vm, coarse + left_out)
+        return items
+
+    def remove(self, uuid: str, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        with self._writing() as connection:
+            vm = writing.remove_vm(connection, self._host, uuid, at)
+            items, left_out = writing.write_feed(connection, changes, host=self._host, vm=vm, at=at)
+        self._count(vm, left_out)
+        return items
+
+    def note(self, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        """As the port says; the items' `vm` has an empty UUID and an empty name."""
+        with self._writing() as connection:
+            items, left_out = writing.write_feed(connection, changes, host=self._host, vm=VmRef("", ""), at=at)
+        self._count(VmRef("", ""), left_out)
+        return items
+
+    def _count(self, vm: VmRef, suppressed: int) -> None:
+        if suppressed:
+            with self._turn:
+                self._suppressed[vm.uuid] += suppressed
+
+    def flush_seen(self, seen: Mapping[str, datetime], *, at: datetime) -> None:
+        with self._writing() as connection:
+            writing.write_seen(connection, seen, host=self._host, at=at)
+
+    def history(
+        self, uuid: str, *, nic_id: str | None = None, since: datetime | None = None, limit: int = 500
+    ) -> Sequence[PastNic]:
+        with self._reading() as connection:
+            return reading.history(connection, self._host, uuid, nic_id=nic_id, since=since, limit=limit)
+
+    def map_at(self, at: datetime, *, uuid: str | None = None) -> Sequence[PastNic]:
+        with self._reading() as connection:
+            return reading.map_at(connection, self._host, at, uuid=uuid)
+
+    def last_bearer(self, uuid: str, name: str) -> PastNic | None:
+        with self._reading() as connection:
+            return reading.last_bearer(connection, self._host, uuid, name)
+
+    def find_removed(self, name_or_uuid: str) -> str | None:
+        with self._reading() as connection:
+            return reading.find_removed(connection, self._host, name_or_uuid)
+
+    def feed(self, *, after: int, uuid: str | None = None, limit: int = 500) -> Sequence[FeedItem]:
+        with self._reading() as connection:
+            return reading.feed(connection, self._host, after=after, uuid=uuid, limit=limit)
+
+    def feed_bounds(self) -> tuple[int, int]:
+        with self._reading() as connection:
+            return reading.feed_bounds(connection, self._host)
+
+    def prune(self, *, before: datetime) -> int:
+        """As the port says, in small transactions, so that other writes get in between."""
+        total = 0
+        for step in pruning.STEPS:
+            while True:
+                with self._writing() as connection:
+                    dropped = step(connection, self._host, before)
+                total += dropped
+                if dropped < pruning.BATCH:
+                    break
+        if total:
+            self._compact()
+        return total
+
+    def _compact(self) -> None:
+        more = True
+        while more:
+            with self._turn:
+                self._refuse_closed()
+                with translated(self._backend.place):
+                    more = self._backend.compact()
+
+    def close(self) -> None:
+        """Waits for a write that is under way; reads that are under way finish by themselves."""
+        with self._turn:
+            if not self._closed:
+                self._closed = True
+                self._backend.close()
