@@ -23,6 +23,7 @@ from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
 from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
 
@@ -34,6 +35,9 @@ FLUSH_SECONDS = 60
 STORE_RETRY_SECONDS = 5
 #: Seconds between prunings of the history.
 PRUNE_SECONDS = 3600
+#: A VM that waits longer than this while no pass at all finishes means that the passes are stuck: one call may take
+#: 5 s of synchronising, its time-out, and 30 s for a lock that another client holds.
+OVERDUE_SECONDS = 45
 #: Weight of the newest pass in the running mean of how late passes start.
 _LAG_WEIGHT = 0.1
 
@@ -96,10 +100,10 @@ class Watcher:
         self._stopping = False
         self._resyncing = False
         self._synced = asyncio.Event()
-        self.passes = 0
-        self.faults = 0
-        self.last_finished: float | None = None
-        self.lag = 0.0
+        self._passes = 0
+        self._faults = 0
+        self._last_finished: float | None = None
+        self._lag = 0.0
 
     # -- life
 
@@ -266,7 +270,7 @@ class Watcher:
 
     def _begin(self, watched: _Watched) -> None:
         started = self._clock.monotonic()
-        self.lag += _LAG_WEIGHT * (started - (watched.queued_at or started) - self.lag)
+        self._lag += _LAG_WEIGHT * (started - (watched.queued_at or started) - self._lag)
         watched.queued_at, watched.lane = None, None
         watched.running, watched.again = True, False
         if watched.forget:
@@ -293,7 +297,7 @@ class Watcher:
             _log.info("%s: no pass: %s", printable(watched.vm.name), error.message)
         except Exception as error:  # noqa: BLE001  a defect with one VM must not end the others' passes
             fault = error
-            self.faults += 1
+            self._faults += 1
             _log.exception("%s: the pass failed; this is a defect of nicmapd", printable(watched.vm.name))
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
@@ -310,8 +314,8 @@ class Watcher:
         if outcome is None:
             self._plan(watched, watched.pace.after_fault(), now)
         else:
-            self.passes += 1
-            self.last_finished = now
+            self._passes += 1
+            self._last_finished = now
             _log.log(logging.INFO if outcome.changes else logging.DEBUG, "%s", outcome.sentence)
             watched.vm = outcome.vm
             delay = watched.pace.after(outcome, now)
@@ -327,15 +331,26 @@ class Watcher:
         uuid = watched.vm.uuid
         self._timers.once(uuid, delay, lambda: self._look(watched))
         if self._board.entry(uuid) is not None:
-            interval = self._config.poll.interval + self.lag
+            interval = self._config.poll.interval + self._lag
             contact = replace(self._board.contact(uuid), next_attempt=now + delay, interval=interval)
             self._board.touch(uuid, contact)
 
     # -- how it goes
 
-    def queue_length(self) -> int:
-        """VMs that wait for a pass now."""
-        return sum(1 for watched in self._watched.values() if watched.queued_at is not None)
+    def status(self) -> WatchStatus:
+        """How the passes go, for `/status`, `/readyz` and the watchdog."""
+        now = self._clock.monotonic()
+        waiting = [watched.queued_at for watched in self._watched.values() if watched.queued_at is not None]
+        age = None if self._last_finished is None else now - self._last_finished
+        late = max((now - queued for queued in waiting), default=0.0)
+        return WatchStatus(
+            last_pass_age=age,
+            passes=self._passes,
+            queue=len(waiting) + len(self._in_flight),
+            interval=self._config.poll.interval + self._lag,
+            lateness=late,
+            overdue=self._hypervisor.status().connected and late > OVERDUE_SECONDS and (age or late) > OVERDUE_SECONDS,
+        )
 
     @property
     def synced(self) -> bool:

@@ -1,0 +1,219 @@
+"""The composition root: a configuration becomes objects, they are started in order, and stopped in reverse.
+
+Readers are served from the first moment on, from the store's map with its honest ages; libvirt may come later, go and
+come back. SIGTERM and SIGINT stop the daemon within 5 s whatever hangs, SIGHUP reads the configuration again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from nicmapd import __version__, config, store
+from nicmapd.api import create_app
+from nicmapd.api.server import Server, open_sockets
+from nicmapd.board import Board
+from nicmapd.clock import SystemClock
+from nicmapd.config import Config
+from nicmapd.errors import AgentFailure, ConfigError, NotFound, StoreCorrupt
+from nicmapd.hypervisor import LibvirtHypervisor
+from nicmapd.keeper import Keeper
+from nicmapd.logs import start_logging
+from nicmapd.model import AgentState, Outcome
+from nicmapd.ports import Clock, NicStore
+from nicmapd.refresh import Refresher
+from nicmapd.sdnotify import Notifier
+from nicmapd.status import DaemonStatus, StoreStatus
+from nicmapd.watch import Watcher
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between status lines to the service manager, and at most between feedings of its watchdog.
+NOTIFY_SECONDS = 5.0
+#: Seconds that the last writes at the stop may take: a disk that hangs must not hold the stop up.
+FLUSH_SECONDS = 1.0
+
+
+def host_name(uri: str) -> str:
+    """The name under which this host's rows are stored: that of the machine whose libvirt is meant."""
+    return urllib.parse.urlsplit(uri).hostname or socket.gethostname()
+
+
+def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
+    """The store, or a new one if its file is damaged: the map is rebuilt from libvirt and the guests.
+
+    Raises `Unavailable` if it cannot be opened and must not be touched (locked, too new, no permission).
+    """
+    try:
+        return store.open_store(settings.store.url, host=host, clock=clock)
+    except StoreCorrupt as error:
+        aside = store.set_aside(settings.store.url)
+        _log.error("%s; moved aside to %s. The map begins anew, its history is lost from here on", error.message, aside)
+        return store.open_store(settings.store.url, host=host, clock=clock)
+
+
+class Daemon:
+    """One running nicmapd. Construct it in the event loop; it fails with `NicmapError` before anything is started."""
+
+    def __init__(self, settings: Config, *, path: Path | None = None) -> None:
+        self._settings = settings
+        self._path = path
+        self._clock: Clock = SystemClock()
+        self._host = host_name(settings.libvirt.uri)
+        self._started = self._clock.now()
+        self._started_monotonic = self._clock.monotonic()
+        self._notifier = Notifier()
+        self._stopping = asyncio.Event()
+        self._store = open_store(settings, host=self._host, clock=self._clock)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._store.close)
+            self._board = Board(self._clock)
+            self._keeper = Keeper(self._store, self._board, clock=self._clock)
+            self._keeper.load()
+            self._sockets = open_sockets(settings.api)
+            undo.pop_all()
+        self._hypervisor = LibvirtHypervisor(
+            settings.libvirt.uri, host=self._host, clock=self._clock, agent_calls=settings.agent.concurrency
+        )
+        refresher = Refresher(
+            self._hypervisor,
+            self._keeper,
+            self._board,
+            clock=self._clock,
+            settings=settings.agent,
+            new_id=lambda: secrets.token_hex(8),
+        )
+        self._watcher = Watcher(
+            self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings
+        )
+        self._server = Server(create_app(self._board, self._store, self, self._clock), self._sockets)
+
+    # -- life
+
+    async def run(self) -> None:
+        """Serves until a signal says stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        serving = loop.create_task(self._server.run())
+        serving.add_done_callback(lambda _task: self._stopping.set())
+        self._watcher.start()
+        self._hypervisor.start()
+        _log.info("nicmapd %s for host %s, %d VMs in the store", __version__, self._host, len(self._board))
+        self._notifier.send(READY="1", STATUS=self._status_line())
+        await self._stay()
+        self._notifier.send(STOPPING="1", STATUS="stopping")
+        await self._stop(serving)
+
+    async def _stay(self) -> None:
+        """Tells the service manager how it goes until the stop; the wait is for the stop, not for time."""
+        watchdog = self._notifier.watchdog_interval()
+        pause = NOTIFY_SECONDS if watchdog is None else min(NOTIFY_SECONDS, watchdog / 3)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), timeout=pause)
+            if not self._watcher.status().overdue:
+                self._notifier.send(WATCHDOG="1", STATUS=self._status_line())
+            else:
+                self._notifier.send(STATUS=f"passes are stuck; {self._status_line()}")
+
+    async def _stop(self, serving: asyncio.Task[None]) -> None:
+        self._server.stop()
+        self._hypervisor.stop()
+        await self._watcher.stop(seconds=1.5)
+        await asyncio.wait([serving], timeout=2.0)
+        if not serving.cancelled() and serving.done() and serving.exception() is not None:
+            _log.error("the API ended: %s", serving.exception())
+        await _within(FLUSH_SECONDS, self._keeper.flush_seen)
+        await _within(FLUSH_SECONDS, self._store.close)
+        _log.info("stopped")
+
+    def _reload(self) -> None:
+        """Reads the configuration again. A bad one changes nothing; what needs a restart is named."""
+        self._notifier.send(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
+        try:
+            new = config.load(self._path)
+        except ConfigError as error:
+            for fault in error.faults:
+                _log.error("the new configuration is wrong, the old one stays: %s", fault)
+        else:
+            start_logging(new.log)
+            later = _differences(dataclasses.replace(self._settings, log=new.log), new)
+            self._settings = dataclasses.replace(self._settings, log=new.log)
+            what = f"; {', '.join(later)} will count after a restart" if later else ""
+            _log.info("configuration read again%s", what)
+        self._notifier.send(READY="1", STATUS=self._status_line())
+
+    # -- what the API asks (api.service.Service)
+
+    async def refresh(self, uuid: str) -> Outcome:
+        outcome = await self._watcher.refresh(uuid)
+        if outcome.gone:
+            raise NotFound(outcome.sentence)
+        if not outcome.answered:
+            entry = self._board.entry(uuid)
+            reason = entry.agent.message if entry else outcome.sentence
+            raise AgentFailure(f"the guest could not be asked: {reason}", state=outcome.agent.value)
+        return outcome
+
+    def status(self) -> DaemonStatus:
+        fault = self._keeper.fault
+        return DaemonStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started=self._started,
+            uptime=self._clock.monotonic() - self._started_monotonic,
+            host=self._host,
+            libvirt=self._hypervisor.status(),
+            store=StoreStatus(not fault, fault, self._settings.store.url.partition(":")[0].partition("+")[0]),
+            watch=self._watcher.status(),
+        )
+
+    def readiness(self) -> list[str]:
+        reasons = self.status().degraded()
+        if not self._watcher.synced:
+            reasons.append("the map has not been compared with libvirt yet")
+        return reasons
+
+    def _status_line(self) -> str:
+        """The STATUS that `systemctl status` shows: "41 VMs, 38 fresh, 2 unresponsive, 1 no channel"."""
+        sights = [self._board.sight(entry) for entry in self._board.entries()]
+        fresh = sum(1 for sight in sights if sight.freshness.value == "fresh")
+        states = Counter(sight.entry.agent.state for sight in sights)
+        parts = [f"{len(sights)} VMs", f"{fresh} fresh"]
+        parts += [f"{states[state]} {state.value.replace('_', ' ')}" for state in AgentState if _worth(state, states)]
+        if not self._hypervisor.status().connected:
+            parts.insert(0, "libvirt is away")
+        return ", ".join(parts)
+
+
+def _worth(state: AgentState, states: Counter[AgentState]) -> bool:
+    return states[state] > 0 and state is not AgentState.OK
+
+
+async def _within(seconds: float, work: Callable[[], object]) -> None:
+    """Runs `work` in a thread and waits so long for it."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(work), timeout=seconds)
+
+
+def _differences(old: Config, new: Config) -> list[str]:
+    """`section.key` of what differs."""
+    return [
+        f"{section.name}.{key.name}"
+        for section in dataclasses.fields(Config)
+        for key in dataclasses.fields(getattr(old, section.name))
+        if getattr(getattr(old, section.name), key.name) != getattr(getattr(new, section.name), key.name)
+    ]
