@@ -1,0 +1,178 @@
+"""The outermost layer of the api: what is true of every request, whatever route it is for.
+
+Paths are matched as they stand in the request, percent-encoded in one canonical way, so that a `%2F` in a guest's
+name stays inside its segment; `segment` decodes one for a handler. Every failure leaves here as a problem document.
+HEAD is answered like GET without the body, bodies are bounded, TCP may only read.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nicmapd.api import problems
+from nicmapd.errors import Forbidden, Invalid, NicmapError, NotFound
+from nicmapd.text import clean, printable
+
+_log = logging.getLogger(__name__)
+
+#: No request of this api needs more: an attach is some 200 bytes.
+MAX_BODY = 64 * 1024
+
+#: Characters that stay as they are in a path segment (RFC 3986: pchar without the percent sign).
+_SEGMENT_SAFE = "!$&'()*+,;=:@"
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class _TooLarge(Exception):
+    """The body passed `MAX_BODY` while it came in."""
+
+
+class Edge:
+    """ASGI middleware around the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, head=scope["method"] == "HEAD")
+        try:
+            await self._serve(scope, receive, answer)
+        except Exception as error:
+            # The one place where any defect ends: the log gets all of it, the client gets a problem.
+            if answer.started:
+                raise
+            problem = self._problem(error, scope)
+            await problem(scope, receive, answer)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        path = canonical_path(_raw_path(scope))
+        scope = {**scope, "path": path}
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+        if len(path) > 1 and path.endswith("/"):
+            raise NotFound(
+                f"there is nothing at {printable(path)}: no path here ends with a slash. "
+                f"Is a variable empty? Without it this is {printable(path.rstrip('/') or '/')}"
+            )
+        peer = scope.get("state", {}).get("peer")
+        if scope["method"] not in _READING and not (peer is not None and peer.may_change):
+            raise Forbidden("over TCP nicmapd only answers questions; for changes use its Unix socket on the host")
+        await self._app(scope, _bounded(scope, receive), answer)
+
+    def _problem(self, error: Exception, scope: Scope) -> Response:
+        instance = quote(_raw_path(scope), safe=f"/%{_SEGMENT_SAFE}")
+        if isinstance(error, NicmapError):
+            return problems.of_error(error, instance=instance)
+        if isinstance(error, _TooLarge):
+            return problems.of_status(413, f"the body is larger than {MAX_BODY} bytes", instance=instance)
+        _log.error("request %s %s failed", scope["method"], printable(instance), exc_info=error)
+        return problems.response("internal", problems.INTERNAL_DETAIL, instance=instance)
+
+
+class _Answer:
+    """`send`, with our headers on every answer and no body on a HEAD."""
+
+    def __init__(self, send: Send, *, head: bool) -> None:
+        self._send = send
+        self._head = head
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+        elif self._head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """`receive` that raises `_TooLarge` at once for a body announced too large, else where it gets so."""
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if announced.isdigit() and int(announced) > MAX_BODY:
+        raise _TooLarge
+    taken = 0
+
+    async def bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY:
+            raise _TooLarge
+        return message
+
+    return bounded
+
+
+def _raw_path(scope: Scope) -> str:
+    """The path as the client sent it, still percent-encoded."""
+    raw = scope.get("raw_path")
+    return raw.decode("latin-1") if raw else quote(scope["path"])
+
+
+def canonical_path(raw: str) -> str:
+    """`raw` with each segment percent-encoded in one way: `/vms/%77eb1` and `/vms/web1` are one path."""
+    if "%" not in raw and raw.isascii():
+        return raw
+    return "/".join(
+        quote(unquote_to_bytes(segment.encode("latin-1")), safe=_SEGMENT_SAFE) for segment in raw.split("/")
+    )
+
+
+def segment(request: Request, name: str) -> str:
+    """The decoded text of path parameter `name`. Raises `Invalid` if it is not UTF-8."""
+    raw: str = request.path_params[name]
+    if "%" not in raw:
+        return raw
+    try:
+        return unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        raise Invalid(
+            f"{{{name}}} in the path is not UTF-8 once decoded: {printable(raw)}; percent-encode the UTF-8 bytes "
+            "of the name"
+        ) from None
+
+
+def add_handlers(app: Any) -> None:
+    """Makes the framework's own refusals (no such path, wrong method) problem documents too."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        instance = quote(_raw_path(request.scope), safe=f"/%{_SEGMENT_SAFE}")
+        headers = dict(error.headers or {})
+        detail = None
+        if error.status_code == 404:
+            detail = f"there is nothing at {clean(instance, limit=300)}; /openapi.json lists what there is"
+        elif error.status_code == 405:
+            allowed = _allowed_methods(app, request.scope)
+            headers["Allow"] = ", ".join(allowed)
+            method = clean(request.scope["method"], limit=40)
+            detail = f"{method} is not for {clean(instance, limit=300)}; allowed: {headers['Allow']}"
+        return problems.of_status(error.status_code, detail, instance=instance, headers=headers)
+
+    app.add_exception_handler(HTTPException, refuse)
+
+
+def _allowed_methods(app: Any, scope: Scope) -> list[str]:
+    """The methods of all routes of this path; HEAD goes with GET."""
+    found: set[str] = set()
+    for route in app.router.routes:
+        expression = getattr(route, "path_regex", None)
+        if expression is not None and expression.match(scope["path"]):
+            found |= set(route.methods or ())
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found)

@@ -1,0 +1,56 @@
+"""How the daemon does, and what there is to read: the routes beside the map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nicmapd import __version__
+from nicmapd.api import query, rendering
+from nicmapd.api.context import Context
+from nicmapd.errors import Unavailable
+
+#: What `/` points at.
+LINKS = {
+    "vms": "/vms",
+    "interfaces": "/interfaces",
+    "status": "/status",
+    "alive": "/healthz",
+    "ready": "/readyz",
+    "openapi": "/openapi.json",
+}
+
+
+class Health:
+    """The handlers. `openapi` gives the encoded document."""
+
+    def __init__(self, context: Context, openapi: Callable[[], bytes]) -> None:
+        self._context = context
+        self._openapi = openapi
+
+    async def status(self, request: Request) -> Response:
+        query.read(request, ())
+        board = self._context.board
+        sights = [board.sight(entry) for entry in board.entries()]
+        return rendering.reply(rendering.status(self._context.service.status(), sights))
+
+    async def alive(self, request: Request) -> Response:
+        query.read(request, ())
+        return rendering.reply({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        query.read(request, ())
+        reasons = self._context.service.readiness()
+        if reasons:
+            raise Unavailable(f"not ready: {'; '.join(reasons)}", reasons=reasons)
+        return rendering.reply({"status": "ready"})
+
+    async def openapi(self, request: Request) -> Response:
+        query.read(request, ())
+        return Response(self._openapi(), media_type="application/json")
+
+    async def root(self, request: Request) -> Response:
+        query.read(request, ())
+        return rendering.reply({"name": "nicmapd", "version": __version__, "links": LINKS})

@@ -1,0 +1,121 @@
+"""How a route is declared: everything that OpenAPI says of it stands beside its handler.
+
+Handlers take the request and return a finished response; FastAPI routes them and writes the document. Parameters and
+answers are declared here and not by signature: parsing by hand is what gives our own error texts, and the pydantic
+models are only for the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nicmapd.api import documents, problems, query
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+VM = {
+    "name": "vm",
+    "in": "path",
+    "required": True,
+    "description": "Name or UUID of the VM; percent-encode the name. A UUID wins over an equal name.",
+    "schema": {"type": "string", "minLength": 1},
+    "example": "web1",
+}
+NIC = {
+    "name": "nic",
+    "in": "path",
+    "required": True,
+    "description": (
+        "The NIC by guest name (percent-encoded), MAC (any case, ':' or '-'), `alias:net0` or `dev:vnet1`. "
+        "The form decides: what looks like a MAC, or begins with `alias:` or `dev:`, is never read as a guest name."
+    ),
+    "schema": {"type": "string", "minLength": 1},
+    "example": "eth0",
+}
+
+#: What each problem status means, for the document.
+_PROBLEMS: Mapping[int, str] = {
+    304: "Not changed since the ETag in If-None-Match",
+    400: "The request is wrong: the text names what is wrong and what is allowed",
+    403: "Not permitted to this client",
+    404: "There is no such VM or NIC; `renamed_to` says what became of a name",
+    409: "More than one NIC fits; `candidates` says which",
+    413: "The body is too large",
+    503: "Not available now; nothing was changed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. `answer` is the model of its 200, `problems` the statuses it may fail with."""
+
+    path: str
+    handler: Handler
+    operation: str
+    summary: str
+    description: str
+    answer: type[BaseModel] | None
+    tag: str
+    method: str = "GET"
+    path_keys: Sequence[Mapping[str, Any]] = ()
+    query_keys: Sequence[query.Key] = ()
+    extra: Sequence[Mapping[str, Any]] = ()
+    problems: Sequence[int] = ()
+    example: Any = None
+    headers: Mapping[str, Any] | None = None
+    media_type: str = "application/json"
+
+
+def add(app: FastAPI, route: Route) -> None:
+    """Makes `route` one of `app`."""
+    parameters = [*route.path_keys, *query.parameters(route.query_keys), *route.extra]
+    app.add_api_route(
+        route.path,
+        route.handler,
+        methods=[route.method],
+        operation_id=route.operation,
+        summary=route.summary,
+        description=route.description,
+        tags=[route.tag],
+        response_model=None,
+        response_class=Response,
+        responses=_responses(route),
+        openapi_extra={"parameters": parameters} if parameters else None,
+    )
+
+
+def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {}
+    if route.answer is not None:
+        content["schema"] = {"$ref": f"#/components/schemas/{route.answer.__name__}"}
+    if route.example is not None:
+        content["example"] = route.example
+    success: dict[str, Any] = {"description": route.summary, "content": {route.media_type: content}}
+    if route.headers:
+        success["headers"] = dict(route.headers)
+    found: dict[int | str, dict[str, Any]] = {200: success}
+    for status in sorted(set(route.problems)):
+        answer: dict[str, Any] = {"description": _PROBLEMS[status]}
+        if status >= 400:
+            answer["content"] = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        found[status] = answer
+    return found
+
+
+def components() -> dict[str, Any]:
+    """The schemas of all documents, for `components/schemas`."""
+    from pydantic.json_schema import models_json_schema
+
+    _, definitions = models_json_schema(
+        [(model, "serialization") for model in documents.ALL],
+        ref_template="#/components/schemas/{model}",
+    )
+    found: dict[str, Any] = definitions["$defs"]
+    return found

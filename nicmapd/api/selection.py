@@ -1,0 +1,247 @@
+"""Finds what a reader means: `{vm}`, `{nic}`, the filters, the place in a list.
+
+`{nic}` is read in this order: a MAC, `alias:...`, `dev:...`, else a guest name. The form decides, not what there is:
+a guest that calls its NIC `52:54:00:00:00:01` or `alias:net0` cannot make that mean itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from nicmapd.api import query
+from nicmapd.board import Board
+from nicmapd.errors import Ambiguous, Invalid, NotFound
+from nicmapd.model import HostNic, NameState, Naming, NicEntry, VmEntry
+from nicmapd.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the filters look at: a NIC as it is known now or as it was known."""
+
+    nic: HostNic
+    naming: Naming
+    state: NameState
+
+
+def find_vm(board: Board, name_or_uuid: str) -> VmEntry:
+    """The VM of that UUID or name; the name may be given as it is shown, escaped.
+
+    Raises `NotFound`, `Ambiguous`.
+    """
+    try:
+        return board.find(name_or_uuid)
+    except NotFound:
+        if "\\" not in name_or_uuid:
+            raise
+        found = [entry for entry in board.entries() if clean(entry.vm.name) == name_or_uuid]
+        if not found:
+            raise
+        if len(found) > 1:
+            raise Ambiguous(
+                f'{len(found)} VMs are shown as "{clean(name_or_uuid)}"; give the UUID',
+                candidates=[entry.vm.uuid for entry in found],
+            ) from None
+        return found[0]
+
+
+def selector(nic: HostNic, naming: Naming, nics: Sequence[NicEntry]) -> str:
+    """The shortest `{nic}` that means this NIC and no other of the VM."""
+    if sum(1 for entry in nics if entry.nic.mac == nic.mac) == 1:
+        return nic.mac
+    if nic.alias is not None:
+        return f"alias:{nic.alias}"
+    if nic.target is not None:
+        return f"dev:{nic.target}"
+    return naming.name or nic.mac
+
+
+def find_nic(entry: VmEntry, text: str) -> NicEntry:
+    """The NIC of `entry` that `text` means. Raises `NotFound`, or `Ambiguous` with the `candidates`.
+
+    A certain name means the NIC that bears it, also where another NIC of the VM lists it among its candidates:
+    certain is certain. A name that is only a candidate, of one NIC or of several, is ambiguous.
+    """
+    if query.looks_like_mac(text):
+        return _by_mac(entry, query.mac(text))
+    kind, separator, value = text.partition(":")
+    if separator and kind == "alias":
+        return _only(entry, [one for one in entry.nics if one.nic.alias == value], text)
+    if separator and kind == "dev":
+        return _only(entry, [one for one in entry.nics if one.nic.target == value], text)
+    name = clean(text)
+    bearers = [one for one in entry.nics if one.naming.name == name]
+    if bearers:
+        return _only(entry, bearers, name)
+    maybe = [one for one in entry.nics if name in one.naming.candidates]
+    if maybe:
+        _ambiguous(
+            entry,
+            maybe,
+            f'"{name}" may be {_count(maybe)} of {_vm(entry)}, and none for certain: {maybe[0].naming.reason}; '
+            "give a MAC, alias:... or dev:...",
+        )
+    raise NotFound(f'{_vm(entry)} has no NIC named "{name}"; {_what_there_is(entry)}')
+
+
+def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
+    found = [one for one in entry.nics if one.nic.mac == mac]
+    if not found:
+        users = [one for one in entry.nics if one.naming.guest_mac == mac]
+        if users:
+            used = selector(users[0].nic, users[0].naming, entry.nics)
+            raise NotFound(
+                f"{_vm(entry)} has no NIC with the MAC {mac} in its domain XML; its guest uses it on {used}",
+                nic=used,
+            )
+    return _only(entry, found, mac)
+
+
+def _only(entry: VmEntry, found: Sequence[NicEntry], text: str) -> NicEntry:
+    if not found:
+        raise NotFound(f"{_vm(entry)} has no NIC {clean(text)}; {_what_there_is(entry)}")
+    if len(found) > 1:
+        many = f"{len(found)} NICs of {_vm(entry)} are {clean(text)}"
+        _ambiguous(entry, found, f"{many}; give alias:..., dev:... or a name")
+    return found[0]
+
+
+def _ambiguous(entry: VmEntry, found: Sequence[NicEntry], message: str) -> NoReturn:
+    raise Ambiguous(message, candidates=[selector(one.nic, one.naming, entry.nics) for one in found])
+
+
+def _count(found: Sequence[NicEntry]) -> str:
+    return "one NIC" if len(found) == 1 else f"any of {len(found)} NICs"
+
+
+def _vm(entry: VmEntry) -> str:
+    return clean(entry.vm.name)
+
+
+def _what_there_is(entry: VmEntry) -> str:
+    """The names or MACs of its NICs, for the text of an error."""
+    shown = [one.naming.name or one.nic.mac for one in entry.nics[:6]]
+    if not shown:
+        return "it has no NICs at all"
+    return f"it has {', '.join(shown)}{', ...' if len(entry.nics) > len(shown) else ''}"
+
+
+# -- filters of lists of NICs
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A query key, and whether a NIC fits its value."""
+
+    key: query.Key
+    fits: Callable[[Shown, Any], bool]
+
+
+_ENUM_STATE = {"type": "string", "enum": [state.value for state in NameState]}
+_MAC_SCHEMA = {"type": "string", "pattern": "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$|^[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}$"}
+_IP_SCHEMA = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+
+_FILTERS = (
+    Filter(
+        query.Key("type", "libvirt's type of the NIC", query.text, example="network"),
+        lambda shown, value: shown.nic.type == value,
+    ),
+    Filter(
+        query.Key("network", "name of the libvirt network", query.text, example="default"),
+        lambda shown, value: shown.nic.network == value,
+    ),
+    Filter(
+        query.Key("source", "what the NIC is connected to: bridge, host device, address", query.text, example="br0"),
+        lambda shown, value: shown.nic.source == value,
+    ),
+    Filter(
+        query.Key("mac", "MAC of the domain XML, any case, ':' or '-'", query.mac, _MAC_SCHEMA, "52:54:00:3f:2e:b8"),
+        lambda shown, value: shown.nic.mac == value,
+    ),
+    Filter(
+        query.Key("guest_mac", "MAC that the guest uses instead of that of the XML", query.mac, _MAC_SCHEMA),
+        lambda shown, value: shown.naming.guest_mac == value,
+    ),
+    Filter(
+        query.Key("name", "guest name, where it is certain", query.text, example="eth0"),
+        lambda shown, value: shown.naming.name == value,
+    ),
+    Filter(
+        query.Key("target", "host side device", query.text, example="vnet1"),
+        lambda shown, value: shown.nic.target == value,
+    ),
+    Filter(
+        query.Key("state", "name_state", query.one_of(NameState), _ENUM_STATE, "fresh"),
+        lambda shown, value: shown.state is value,
+    ),
+)
+
+_IP = Filter(
+    query.Key("ip", "address of the NIC or of what stands on it", query.ip, _IP_SCHEMA, "192.168.122.10"),
+    lambda shown, value: any(address.ip == value for address in shown.naming.addresses),
+)
+
+#: Filters of the NICs of one VM, and of all VMs.
+OF_VM: Mapping[str, Filter] = {one.key.name: one for one in _FILTERS}
+OF_ALL: Mapping[str, Filter] = {one.key.name: one for one in (*_FILTERS, _IP)}
+
+AT = query.Key(
+    "at",
+    "the map as it was at this moment (RFC 3339); a moment to come is answered with what is known now",
+    query.when,
+    {"type": "string", "format": "date-time"},
+    "2026-11-24T19:10:00Z",
+)
+
+
+def wanted(values: Mapping[str, Any]) -> Callable[[Shown], bool]:
+    """Whether a NIC fits all filters that are given in `values`."""
+    active = [(OF_ALL[name].fits, value) for name, value in values.items() if name in OF_ALL and value is not None]
+    return lambda shown: all(fits(shown, value) for fits, value in active)
+
+
+# -- pages
+
+LIMIT = query.Key(
+    "limit",
+    "at most this many items",
+    query.number(1, 1000),
+    {"type": "integer", "minimum": 1, "maximum": 1000},
+    default=100,
+)
+
+
+def _cursor(text: str) -> list[str]:
+    try:
+        found = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        found = None
+    if not isinstance(found, list) or len(found) not in (2, 3) or not all(isinstance(one, str) for one in found):
+        raise ValueError("the `next` of an earlier answer")
+    return found
+
+
+CURSOR = query.Key("cursor", "`next` of the page before", _cursor)
+
+
+def make_cursor(*place: str) -> str:
+    """The place after which the next page begins, opaque to the client."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode("ascii")).decode("ascii")
+
+
+def check_cursor(place: list[str] | None, length: int) -> None:
+    """Raises `Invalid` if the cursor is one of another list."""
+    if place is not None and len(place) != length:
+        raise Invalid("cursor: must be the `next` of an earlier answer of this list", key="cursor")
+
+
+def after_vm(entries: Sequence[VmEntry], place: Sequence[str] | None) -> Iterator[VmEntry]:
+    """The VMs that come after `place` (name, UUID), in their order."""
+    for entry in entries:
+        if place is None or (entry.vm.name, entry.vm.uuid) > (place[0], place[1]):
+            yield entry

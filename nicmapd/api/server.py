@@ -1,0 +1,160 @@
+"""uvicorn in our own loop, on sockets that we bound, without its signal handlers, with limits of our own.
+
+A connection has a fixed time to send a request head; too many connections, too large heads and what is not HTTP are
+answered with problem documents as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from nicmapd.api import peer, problems
+from nicmapd.api.sockets import close_sockets, open_sockets
+
+__all__ = ["Limits", "Server", "open_sockets"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one server. Seconds, bytes, counts."""
+
+    #: Request line and headers together. The longest legal path (a 256-character name, percent-encoded) has 3 kB.
+    head: int = 16 * 1024
+    #: A client that has connected must have sent its request head by then.
+    head_seconds: float = 10.0
+    #: An idle connection is kept so long: nicmapctl and pages ask again within it.
+    idle_seconds: int = 30
+    #: Each connection costs a descriptor and some memory; nobody needs so many.
+    connections: int = 256
+    #: What still runs at the stop is cut off after that.
+    stop_seconds: int = 1
+
+
+class Server:
+    """Serves `app` on `sockets`, which it closes at the end."""
+
+    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], *, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._sockets = list(sockets)
+        self._server = _QuietServer(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=_protocol(self._limits),
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=self._limits.head,
+                timeout_keep_alive=self._limits.idle_seconds,
+                timeout_graceful_shutdown=self._limits.stop_seconds,
+            )
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether it takes connections."""
+        return self._server.started
+
+    async def run(self) -> None:
+        """Serves until `stop`."""
+        try:
+            await self._server.serve(sockets=self._sockets)
+        finally:
+            close_sockets(self._sockets)
+
+    def stop(self) -> None:
+        """Lets `run` return within about `stop_seconds`. May be called from the loop only."""
+        self._server.should_exit = True
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the daemon has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _protocol(limits: Limits) -> type[asyncio.Protocol]:
+    class Protocol(_Protocol):
+        _limits = limits
+
+    return Protocol
+
+
+class _Protocol(H11Protocol):
+    """One connection."""
+
+    _limits: Limits
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "peer": peer.of_socket(transport.get_extra_info("socket"))}
+        if len(self.connections) > self._limits.connections:
+            self._refuse(503, "too many connections at once; try again soon")
+            return
+        self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        # Idle is over with the first byte: from now the head has its own time.
+        if self._head_timer is None and self.conn.their_state is h11.IDLE:
+            self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_head_timer()
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
+        """What h11 could not read: answered, and the connection is over."""
+        self._stop_head_timer()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is under way already
+            self.transport.close()
+            return
+        self._refuse(400, f"this is not an HTTP request that nicmapd can read (head up to {self._limits.head} bytes)")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        code = problems.CODE_OF_STATUS[status]
+        body = problems.body(problems.document(code, detail, status=status))
+        headers = [
+            ("content-type", problems.MEDIA_TYPE),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("connection", "close"),
+        ]
+        events: list[Any] = [h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()

@@ -1,0 +1,170 @@
+"""The sockets that the api listens on, bound by us: uvicorn would make its Unix socket 0666."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import logging
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nicmapd.config import ApiConfig
+from nicmapd.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+#: Who may connect: root and the members of this group, where the host has it.
+GROUP = "nicmapd"
+MODE = 0o660
+BACKLOG = 128
+
+
+def open_sockets(settings: ApiConfig) -> list[socket.socket]:
+    """The listening sockets that `settings` ask for. Raises `Unavailable` with what is wrong and what to do."""
+    found: list[socket.socket] = []
+    try:
+        if settings.socket:
+            found.append(listen_unix(Path(settings.socket)))
+        if settings.listen:
+            found.extend(listen_tcp(settings.listen))
+    except BaseException:
+        close_sockets(found)
+        raise
+    return found
+
+
+class UnixListener(socket.socket):
+    """A listening Unix socket that takes its file along when `close_sockets` closes it."""
+
+    path: Path | None = None
+    inode: tuple[int, int] = (0, 0)
+
+    def remove_file(self) -> None:
+        """Removes the socket file, unless it is that of another daemon by now."""
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError):
+            found = self.path.lstat()
+            if (found.st_dev, found.st_ino) == self.inode:
+                self.path.unlink()
+
+
+def close_sockets(sockets: Sequence[socket.socket]) -> None:
+    """Ends listening; files of Unix sockets are removed."""
+    for one in sockets:
+        if isinstance(one, UnixListener):
+            one.remove_file()
+        one.close()
+
+
+def listen_unix(path: Path, *, mode: int = MODE, group: str = GROUP) -> UnixListener:
+    """A listening Unix socket at `path`, which appears there ready and with its mode, in one step.
+
+    A socket file that nobody listens on any more is replaced. Raises `Unavailable` if somebody does, if something
+    else than a socket is there, or if it cannot be made.
+    """
+    _check_free(path)
+    # In the same directory, so that the rename is one step; short, for sun_path has 108 bytes.
+    temporary = path.with_name(f".{os.getpid()}")
+    listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        # Linux makes the file with the socket's mode less the umask: at no moment may more connect than shall.
+        os.fchmod(listener.fileno(), mode)
+        listener.bind(str(temporary))
+        _give_to_group(temporary, group)
+        temporary.chmod(mode)
+        listener.listen(BACKLOG)
+        made = temporary.lstat()
+        temporary.rename(path)
+        listener.path, listener.inode = path, (made.st_dev, made.st_ino)
+    except OSError as error:
+        listener.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise Unavailable(
+            f"api.socket: cannot listen on {path}: {error.strerror or error}; its directory must exist and be ours"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _check_free(path: Path) -> None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Unavailable(f"api.socket: cannot look at {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(kind):
+        raise Unavailable(f"api.socket: {path} is there and is not a socket; nicmapd does not replace it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(1.0)
+        try:
+            trial.connect(str(path))
+        except ConnectionRefusedError:
+            return  # left over from a daemon that died
+        except FileNotFoundError:
+            return  # gone this moment
+        except OSError as error:
+            # EAGAIN and time-out: its queue is full, so somebody listens.
+            raise Unavailable(f"api.socket: {path} is in use: {error.strerror or error}") from error
+    raise Unavailable(f"api.socket: another program (another nicmapd?) listens on {path}; stop it first")
+
+
+def _give_to_group(path: Path, group: str) -> None:
+    try:
+        number = grp.getgrnam(group).gr_gid
+    except KeyError:
+        return
+    try:
+        os.chown(path, -1, number)
+    except PermissionError:
+        _log.warning("api.socket: may not give %s to the group %s: its members cannot connect", path, group)
+
+
+def listen_tcp(address: str) -> list[socket.socket]:
+    """Listening TCP sockets on all addresses of `host:port`. Raises `Unavailable`."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        if int(port) > 65535:
+            raise Unavailable(f"api.listen: {address}: a port is a number up to 65535")
+        infos = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise Unavailable(f"api.listen: {address}: {host} is no address of this host: {error.strerror}") from error
+    found: list[socket.socket] = []
+    for family, _, _, _, where in dict.fromkeys(infos):
+        try:
+            found.append(_listen_one(family, where))
+        except OSError as error:
+            if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and len(infos) > 1:
+                continue  # localhost is ::1 too, also on a host without IPv6
+            close_sockets(found)
+            raise Unavailable(
+                f"api.listen: cannot listen on {address}: {error.strerror or error}; `ss -ltnp` shows who does"
+            ) from error
+    if not found:
+        raise Unavailable(f"api.listen: {address}: none of its addresses is one of this host")
+    return found
+
+
+def _listen_one(family: int, where: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(where)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
