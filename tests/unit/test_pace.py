@@ -1,0 +1,69 @@
+"""When to look at a VM again."""
+
+from __future__ import annotations
+
+import pytest
+
+from nicmapd.config import PollConfig
+from nicmapd.model import AgentState, Outcome, VmRef
+from nicmapd.pace import SETTLING, Pace
+
+VM = VmRef("00000000-0000-0000-0000-000000000001", "web1")
+
+
+def outcome(state: AgentState) -> Outcome:
+    return Outcome(VM, state, "web1: said something")
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Pace(PollConfig(interval=10, resync=60, backoff_max=600))
+
+
+def test_a_settled_guest_is_polled_within_the_interval_never_later(pace: Pace) -> None:
+    waits = {pace.after(outcome(AgentState.OK), 0) for _ in range(200)}
+    assert 9 <= min(waits) < max(waits) <= 10
+
+
+def test_after_an_event_it_is_followed_closely_then_less_and_less(pace: Pace) -> None:
+    now = 100.0
+    pace.disturbed(now)
+    looks = []
+    while len(looks) < len(SETTLING):
+        now += pace.after(outcome(AgentState.OK), now)
+        looks.append(now - 100)
+    assert looks == pytest.approx(SETTLING)
+    assert pace.after(outcome(AgentState.OK), now) >= 9
+
+
+@pytest.mark.parametrize("state", [AgentState.UNRESPONSIVE, AgentState.BUSY, AgentState.BAD_REPLY])
+def test_a_failing_guest_is_asked_ever_more_seldom(pace: Pace, state: AgentState) -> None:
+    waits = [pace.after(outcome(state), 0) for _ in range(9)]
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert pace.suspect
+
+
+def test_a_guest_that_fails_for_years_overflows_nothing(pace: Pace) -> None:
+    pace.failures = 10**6
+    assert pace.after(outcome(AgentState.UNRESPONSIVE), 0) == 600
+
+
+def test_an_answer_or_a_new_connection_clears_a_suspect(pace: Pace) -> None:
+    pace.after(outcome(AgentState.UNRESPONSIVE), 0)
+    pace.after(outcome(AgentState.OK), 0)
+    assert not pace.suspect
+    pace.after(outcome(AgentState.UNRESPONSIVE), 0)
+    pace.reconnected()
+    assert not pace.suspect
+
+
+def test_a_hung_guest_is_not_followed_closely(pace: Pace) -> None:
+    pace.disturbed(0)
+    assert pace.after(outcome(AgentState.UNRESPONSIVE), 0.1) == 10
+
+
+@pytest.mark.parametrize(
+    "state", [AgentState.OFF, AgentState.NO_CHANNEL, AgentState.NOT_CONNECTED, AgentState.DISABLED]
+)
+def test_a_guest_that_cannot_answer_waits_for_its_event(pace: Pace, state: AgentState) -> None:
+    assert pace.after(outcome(state), 0) == 60
