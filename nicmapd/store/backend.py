@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
+
+from nicmapd.errors import StoreTooNew
+from nicmapd.schema import REVISIONS
+from nicmapd.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +28,15 @@ class Backend:
     revision: str | None
     compact: Callable[[], bool]
     close: Callable[[], None]
+
+
+def known_revision(found: Iterable[object], place: str) -> str | None:
+    """The revision in `alembic_version`, None if that is empty. Raises `StoreTooNew` for one that we do not know."""
+    revision = next((str(number) for number in found), None)
+    if revision is not None and revision not in REVISIONS:
+        raise StoreTooNew(
+            f"{place} was written by a newer nicmapd (schema {printable(revision)}, this one knows up to "
+            f"{REVISIONS[-1]}); it was not touched. Install that version, or choose another store.url",
+            revision=revision,
+        )
+    return revision

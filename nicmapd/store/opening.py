@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -66,10 +66,9 @@ def _parse(url: str) -> URL:
 def _migrate(backend: Backend) -> None:
     """Brings the tables to the newest revision, in one transaction: a kill leaves the old ones."""
     with translated(backend.place), backend.writer.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            # Two hosts may meet here: the second finds nothing left to do.
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": postgres.MIGRATION_LOCK})
-        upgrade(connection)
+        shared = connection.dialect.name == "postgresql"
+        with postgres.migrating(connection) if shared else nullcontext():
+            upgrade(connection)
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:

@@ -6,17 +6,20 @@ have the lock cannot write, also after a connection was lost and made again.
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
-from nicmapd.errors import Invalid, StoreLocked, StoreTooNew, Unavailable
-from nicmapd.schema import REVISIONS
-from nicmapd.store.backend import Backend
-from nicmapd.store.faults import translate
+from nicmapd.errors import Invalid, Unavailable
+from nicmapd.store.backend import Backend, known_revision
+from nicmapd.store.faults import translated
 from nicmapd.text import printable
+
+if TYPE_CHECKING:
+    from nicmapd.store.postgres_driver import PatientConnection
 
 #: Seconds for one attempt to connect.
 _CONNECT_TIMEOUT = 5
@@ -34,13 +37,17 @@ _KEEPALIVE = {"idle": 15, "interval": 5, "count": 3}
 #: Opened at the same time for reading; more wait for up to 5 s.
 _READERS = 4
 
-#: Of the advisory lock that lets one program at a time change the tables.
-MIGRATION_LOCK = 0x6E69636D61706400 >> 1
+#: The advisory lock under which the tables are changed, by one program at a time ("nicmapd" in ASCII).
+_MIGRATION_LOCK = int.from_bytes(b"nicmapd")
 
 
-def host_lock(host: str) -> int:
-    """The number of the advisory lock of a host: 63 bits of a hash, the database's own name space."""
-    return int.from_bytes(hashlib.sha256(f"nicmapd {host}".encode()).digest()[:8]) >> 1
+def check_url(url: URL) -> None:
+    """Raises `Invalid` for another driver than psycopg 3."""
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise Invalid(
+            f"store.url = {printable(url.render_as_string())}: nicmapd uses psycopg 3 only; "
+            'write "postgresql://..." or "postgresql+psycopg://..."'
+        )
 
 
 def open_backend(url: URL, host: str) -> Backend:
@@ -49,54 +56,51 @@ def open_backend(url: URL, host: str) -> Backend:
     Raises `StoreLocked`, `StoreTooNew`, `Unavailable`.
     """
     try:
-        import psycopg
+        from nicmapd.store import postgres_driver
     except ImportError as error:
         raise Unavailable(
-            "store.url names PostgreSQL, whose driver is not installed: pip install 'nicmapd[postgres]'"
+            f"store.url names PostgreSQL, whose driver does not load ({printable(str(error))}): "
+            "pip install 'nicmapd[postgres]'"
         ) from error
     url = url.set(drivername="postgresql+psycopg")
-    place = f"PostgreSQL {printable(url.render_as_string())}"
+    place = f"PostgreSQL {printable(url.set(query={}).render_as_string())}"
     writer, reader = _engine(url, writes=True), _engine(url, writes=False)
-    lock = _HostLock(host, place)
-    event.listen(writer, "connect", lock.take)
+    for engine in (writer, reader):
+        event.listen(engine, "do_connect", _connect)
+    event.listen(writer, "connect", postgres_driver.HostLock(host, place).take)
 
     def close() -> None:
         reader.dispose()
         writer.dispose()
 
     try:
-        revision = _revision(writer, place)
-    except psycopg.Error as error:
-        close()
-        raise translate(error, place) from error
+        with translated(place):
+            revision = _revision(writer, place)
     except BaseException:
         close()
         raise
     return Backend(writer=writer, reader=reader, place=place, revision=revision, compact=lambda: False, close=close)
 
 
-class _HostLock:
-    """Takes the lock of a host for each new writing session, or closes that session."""
+@contextmanager
+def migrating(connection: Connection) -> Iterator[None]:
+    """Waits until no other host changes the tables, and allows the time that it takes."""
+    from nicmapd.store import postgres_driver
 
-    def __init__(self, host: str, place: str) -> None:
-        self._host = host
-        self._place = place
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, postgres_driver.PatientConnection)
+    driver.patience = postgres_driver.MIGRATION_PATIENCE
+    for limit in ("statement_timeout", "lock_timeout"):
+        connection.execute(text(f"SET LOCAL {limit} = '{postgres_driver.MIGRATION_PATIENCE:g}s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
+    yield
+    driver.patience = postgres_driver.PATIENCE
 
-    def take(self, connection: Any, _record: Any) -> None:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", (host_lock(self._host),))
-                (taken,) = cursor.fetchone()
-            connection.commit()  # the lock is the session's, not the transaction's
-        except BaseException:
-            connection.close()
-            raise
-        if not taken:
-            connection.close()
-            raise StoreLocked(
-                f"{self._place} is in use by another nicmapd for this host ({self._host}); stop that one. "
-                "If there is none, its connection was lost a moment ago, and the server will notice soon"
-            )
+
+def _connect(_dialect: object, _record: object, arguments: Any, keywords: Any) -> PatientConnection:
+    from nicmapd.store.postgres_driver import PatientConnection
+
+    return PatientConnection.connect(*arguments, **keywords)
 
 
 def _engine(url: URL, *, writes: bool) -> Engine:
@@ -113,10 +117,10 @@ def _engine(url: URL, *, writes: bool) -> Engine:
         "tcp_user_timeout": 1000 * (_KEEPALIVE["idle"] + _KEEPALIVE["interval"] * _KEEPALIVE["count"]),
         **{f"keepalives_{name}": value for name, value in _KEEPALIVE.items()},
     }
-    given = {name: arguments[name] for name in arguments if name not in url.query}  # the operator's own words win
     return create_engine(
         url,
-        connect_args=given,
+        # The operator's own words in the URL win.
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
         pool_size=1 if writes else _READERS,
         max_overflow=0,
         pool_timeout=5,
@@ -128,26 +132,6 @@ def _engine(url: URL, *, writes: bool) -> Engine:
 
 def _revision(writer: Engine, place: str) -> str | None:
     with writer.begin() as connection:
-        known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar_one()
-        if known is None:
+        if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
             return None
-        found = [
-            str(number) for number in connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
-        ]
-    for number in found:
-        if number not in REVISIONS:
-            raise StoreTooNew(
-                f"{place} was written by a newer nicmapd (schema {printable(number)}, this one knows up to "
-                f"{REVISIONS[-1]}); it was not touched. Install that version, or give store.url another database",
-                revision=number,
-            )
-    return found[0] if found else None
-
-
-def check_url(url: URL) -> None:
-    """Raises `Invalid` for another driver than psycopg 3."""
-    if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise Invalid(
-            f"store.url = {printable(url.render_as_string())}: nicmapd uses psycopg 3 only; "
-            'write "postgresql://..." or "postgresql+psycopg://..."'
-        )
+        return known_revision(connection.scalars(text("SELECT version_num FROM alembic_version")), place)

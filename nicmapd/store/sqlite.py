@@ -19,10 +19,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
-from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, StoreTooNew, Unavailable
+from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, Unavailable
 from nicmapd.ports import Clock
-from nicmapd.schema import REVISIONS
-from nicmapd.store.backend import Backend
+from nicmapd.store.backend import Backend, known_revision
 from nicmapd.store.faults import translate
 from nicmapd.text import printable
 
@@ -189,15 +188,9 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
         return None
     if "alembic_version" not in tables:
         raise Invalid(f"{path} is a database of another program; give store.url another file")
-    found = [str(number) for (number,) in connection.execute("SELECT version_num FROM alembic_version")]
-    for number in found:
-        if number not in REVISIONS:
-            raise StoreTooNew(
-                f"{path} was written by a newer nicmapd (schema {printable(number)}, this one knows up to "
-                f"{REVISIONS[-1]}); it was not touched. Install that version, or give store.url another file",
-                revision=number,
-            )
-    return found[0] if found else None
+    return known_revision(
+        (number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), str(path)
+    )
 
 
 def _check(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:

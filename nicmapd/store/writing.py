@@ -6,7 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from nicmapd.model import Change, ChangeKind, FeedItem, NicEntry, VmEntry, VmRef
 from nicmapd.schema import changes as feed_table
@@ -169,7 +183,7 @@ def _fold(connection: Connection, at: datetime, which: ColumnElement[bool]) -> N
     """
 
     def not_after(column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return case((column > at, at), else_=column)
+        return case((column > at, literal(at, column.type)), else_=column)
 
     connection.execute(
         update(spans)
