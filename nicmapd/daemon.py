@@ -84,7 +84,11 @@ class Daemon:
             self._sockets = open_sockets(settings.api)
             undo.pop_all()
         self._hypervisor = LibvirtHypervisor(
-            settings.libvirt.uri, host=self._host, clock=self._clock, agent_calls=settings.agent.concurrency
+            settings.libvirt.uri,
+            host=self._host,
+            clock=self._clock,
+            agent_calls=settings.agent.concurrency,
+            rx_filter=settings.hints.rx_filter,
         )
         refresher = Refresher(
             self._hypervisor,

@@ -12,6 +12,9 @@ from nicmapd.model import AgentState, Outcome
 #: (udev renames a new NIC about 0.1 s after it appears, addresses come some seconds later).
 SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
+#: The same after a hint: a rename takes the link down, gives the name and takes it up, in some 50 ms.
+HINT_SETTLING = (0.05, 0.15, 0.4, 1.0)
+
 #: Its agent does not do its part: each further failure doubles the wait.
 _FAILING = frozenset({AgentState.UNRESPONSIVE, AgentState.BUSY, AgentState.BAD_REPLY})
 
@@ -36,6 +39,11 @@ class Pace:
         """Something happened to the VM: follow it closely for a while."""
         self.settling = [now + seconds for seconds in SETTLING]
 
+    def hinted(self, now: float) -> None:
+        """The hypervisor saw something change that may be a rename: the guest has not finished it yet."""
+        if not self.settling:
+            self.settling = [now + seconds for seconds in HINT_SETTLING]
+
     def reconnected(self) -> None:
         """The agent opened its channel again: what it did before counts no more."""
         self.failures = 0
@@ -45,7 +53,7 @@ class Pace:
         if outcome.agent in _FAILING:
             self.failures += 1
             self.settling.clear()
-            wait = self.settings.interval * 2 ** min(self.failures - 1, 32)
+            wait: float = self.settings.interval * 2 ** min(self.failures - 1, 32)
             return min(self.settings.backoff_max, wait)
         self.failures = 0
         # A little early, never late, and each a little different: guests do not stay in step.

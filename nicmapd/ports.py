@@ -88,6 +88,13 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+        """Alias -> the MAC that the hypervisor sees the guest use now; empty unless `hints.rx_filter` is on.
+
+        Asking arms the event RX_FILTER again for that domain. Raises `errors.NotFound`.
+        """
+        ...
+
     def subscribe(self, callback: Callable[[DomainEvent], None]) -> None:
         """Calls `callback` for every event, from libvirt's event thread: it must only hand over, and return."""
         ...

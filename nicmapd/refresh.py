@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -94,7 +94,7 @@ class Refresher:
         started = self._clock.monotonic()
         try:
             domain = self._hypervisor.domain(vm.uuid)
-            description = self._describe(vm.uuid, memory)
+            description = self._describe(domain, memory)
         except NotFound:
             return self._remove(vm, started)
         old = self._board.entry(vm.uuid)
@@ -118,7 +118,8 @@ class Refresher:
 
     # -- what libvirt says
 
-    def _describe(self, uuid: str, memory: PassMemory) -> domxml.DomainDescription:
+    def _describe(self, domain: Domain, memory: PassMemory) -> domxml.DomainDescription:
+        uuid = domain.vm.uuid
         xml = self._hypervisor.domain_xml(uuid)
         if memory.description is None or xml != memory.xml:
             try:
@@ -126,7 +127,13 @@ class Refresher:
             except Invalid as error:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
             memory.xml = xml
-        return memory.description
+        if domain.state is not DomainState.RUNNING:
+            return memory.description
+        # Before the guest is asked: what it changes after that must be told by an event again.
+        used = self._hypervisor.rx_filter(uuid)
+        if not used:
+            return memory.description
+        return replace(memory.description, nics=tuple(_with_mac(nic, used) for nic in memory.description.nics))
 
     def _reason_not_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
@@ -320,6 +327,12 @@ class Refresher:
             gone=True,
             seconds=self._clock.monotonic() - started,
         )
+
+
+def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:
+    """`nic` with the MAC that the hypervisor sees in use, if that is not the XML's."""
+    mac = used.get(nic.alias or "", nic.mac)
+    return nic if mac == nic.mac else replace(nic, current_mac=mac)
 
 
 def _agent_status(

@@ -150,6 +150,10 @@ class Watcher:
             return
         _log.debug("%s: event %s %s", printable(event.vm.name), event.kind.value, printable(event.detail))
         watched = self._watch(event.vm)
+        if event.kind is EventKind.RX_FILTER:
+            watched.pace.hinted(self._clock.monotonic())
+            self._look(watched, urgent=True)
+            return
         if (event.kind, event.detail) == (EventKind.AGENT, "connected"):
             watched.pace.reconnected()
             watched.forget = True

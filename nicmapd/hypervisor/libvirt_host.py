@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import libvirt
 
 from nicmapd import agent
 from nicmapd.errors import AgentFailure, NicmapError, NotFound, Unavailable
-from nicmapd.hypervisor.agent_lines import AgentLines
+from nicmapd.hypervisor import rx_filter as filters
+from nicmapd.hypervisor.agent_lines import CALLS_PER_CONNECTION, AgentLines
 from nicmapd.hypervisor.events import listen_all
 from nicmapd.hypervisor.link import Link, describe
 from nicmapd.model import ConnectionStatus, Domain, DomainState, VmRef
@@ -49,13 +50,16 @@ _STATES = {
 class LibvirtHypervisor:
     """libvirt at one URI. `start` connects in the background and keeps connected; `stop` ends that."""
 
-    def __init__(self, uri: str, *, host: str, clock: Clock, agent_calls: int = 4) -> None:
+    def __init__(self, uri: str, *, host: str, clock: Clock, agent_calls: int = 4, rx_filter: bool = False) -> None:
         self._uri = uri
         self._host = host
         self._clock = clock
         self._subscribers: list[Callable[[DomainEvent], None]] = []
         self._link: Link | None = None
         self._lines = AgentLines(uri, calls=agent_calls)
+        self._rx_filter = rx_filter
+        # As on the agents' lines: with a fifth call in flight libvirtd would not read a keepalive's answer.
+        self._places = threading.BoundedSemaphore(CALLS_PER_CONNECTION)
         self._status = ConnectionStatus(False, clock.now(), "not connected yet", uri=uri)
         self._lost = threading.Event()
         self._stopping = threading.Event()
@@ -102,6 +106,8 @@ class LibvirtHypervisor:
         link = Link(self._uri, on_close=self._on_close)
         try:
             listen_all(link, self._deliver)
+            if self._rx_filter:
+                filters.listen(link, self._deliver)
             version = _version(link.connection.getLibVersion())
         except libvirt.libvirtError as error:
             link.close()
@@ -158,12 +164,27 @@ class LibvirtHypervisor:
 
         return self._read(f"read the XML of domain {uuid}", read)
 
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+        if not self._rx_filter:
+            return {}
+        try:
+            return self._read(
+                f"query the receive filters of domain {uuid}",
+                lambda connection: filters.query(connection.lookupByUUIDString(uuid)),
+            )
+        except Unavailable as error:
+            if not self.status().connected:
+                raise
+            _log.debug("%s", error.message)  # not QEMU, or not now: the guest is asked all the same
+            return {}
+
     def _read(self, what: str, read: Callable[[Any], _Answer]) -> _Answer:
         link = self._link
         if link is None:
             raise Unavailable(self._status.message)
         try:
-            return read(link.connection)
+            with self._places:
+                return read(link.connection)
         except libvirt.libvirtError as error:
             if error.get_error_code() == NO_DOMAIN:
                 raise NotFound(f"cannot {what}: {describe(error)}") from error

@@ -63,7 +63,7 @@ class Link:
             self._connection = libvirt.open(uri)
         except libvirt.libvirtError as error:
             raise Unavailable(f"cannot connect to libvirt at {uri}: {describe(error)}") from error
-        self._callbacks: list[tuple[Callable[[int], Any], int]] = []
+        self._endings: list[Callable[[], object]] = []
         self._on_close: Callable[[str], None] | None = on_close
         try:
             # Drivers without a daemon (test:///, embed) have no keepalive: -1 or an error, nothing to watch.
@@ -103,16 +103,20 @@ class Link:
         except libvirt.libvirtError as error:
             _log.info("this libvirt does not offer event %d: %s", event, describe(error))
             return False
-        self._callbacks.append((self._connection.domainEventDeregisterAny, number))
+        self.on_end(lambda: self._connection.domainEventDeregisterAny(number))
         return True
+
+    def on_end(self, ending: Callable[[], object]) -> None:
+        """`ending` runs before the connection is closed, to deregister what holds it alive."""
+        self._endings.append(ending)
 
     def close(self) -> None:
         """Deregisters all and closes. Never raises: what is closed may be broken."""
         self._on_close = None
-        for deregister, number in self._callbacks:
+        for ending in self._endings:
             with contextlib.suppress(libvirt.libvirtError):
-                deregister(number)
-        self._callbacks.clear()
+                ending()
+        self._endings.clear()
         with contextlib.suppress(libvirt.libvirtError):
             self._connection.unregisterCloseCallback()
         with contextlib.suppress(libvirt.libvirtError):

@@ -10,7 +10,7 @@ import base64
 import json
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nicmapd.errors import AgentFailure, NotFound, Unavailable
@@ -89,6 +89,7 @@ class FakeHypervisor:
         self._host = host
         self.vms: dict[str, FakeVm] = {}
         self.connected = True
+        self.rx_filters = False
         self.in_flight = 0
         self.most_in_flight = 0
         self._lock = threading.Lock()
@@ -149,6 +150,12 @@ class FakeHypervisor:
 
     def domain_xml(self, uuid: str) -> str:
         return self._vm(uuid).xml()
+
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+        vm = self._vm(uuid)
+        if not self.rx_filters:
+            return {}
+        return {f"net{number}": nic.guest_mac or nic.mac for number, nic in enumerate(vm.nics)}
 
     def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
         vm = self._vm(uuid)

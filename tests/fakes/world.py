@@ -1,0 +1,269 @@
+"""A small host for the tests of api and nicmapctl: some VMs in each state, hostile names, and a past.
+
+| VM | what is odd about it |
+|---|---|
+| web1 | all well: eth0 (with bond and VLAN above), ens7 (was eth1 until two hours ago), a NIC that is eth5 or eth6 |
+| pair | two NICs of one MAC (a teaming pair), each with its name |
+| HOSTILE | its own name and those of its NICs try everything |
+| win10 | hung agent, 14 minutes old; "Ethernet 2" |
+| db1 | no agent channel: nothing was ever known |
+| old | off since three days, transient |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nicmapd.board import Board
+from nicmapd.errors import Unavailable
+from nicmapd.model import (
+    AgentState,
+    AgentStatus,
+    Contact,
+    DomainState,
+    HostNic,
+    NameSource,
+    Naming,
+    NicAddress,
+    NicEntry,
+    PastNic,
+    StackKind,
+    StackLayer,
+    Statistics,
+    Verdict,
+    VmEntry,
+    VmRef,
+)
+from nicmapd.text import clean
+from tests.fakes.clock import FakeClock
+from tests.fakes.service import FakeService
+
+#: A domain name that libvirt takes; it must never reach a terminal or a header as it is.
+HOSTILE = "<b>\x1b[31mred\u202e [/oops] 以太网\udcff"
+
+#: Guest names, as agent.py would give them: cleaned, but whatever is printable.
+HOSTILE_NAMES = (
+    "<script>alert(1)</script>",
+    "a/b",
+    "%41",
+    "Ethernet 2 以太网",
+    "..",
+    "52:54:00:00:00:01",
+    "alias:net0",
+)
+
+HOST = "host1"
+
+
+def uuid_of(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+def named(name: str, *, source: NameSource = NameSource.PROBE, **fields: object) -> Naming:
+    return Naming(
+        verdict=Verdict.NAMED,
+        name=name,
+        source=source,
+        reason="verified in the guest's sysfs",
+        evidence=(f"{name} is the device at 0000:01:00.0",),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def ambiguous(*candidates: str) -> Naming:
+    return Naming(
+        verdict=Verdict.AMBIGUOUS,
+        reason="two guest interfaces have its MAC and neither could be verified",
+        candidates=candidates,
+    )
+
+
+class StubStore:
+    """As much of `NicStore` as the api asks. `past` is what was; `broken` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.past: list[PastNic] = []
+        self.removed: dict[str, str] = {}
+        self.broken: str | None = None
+
+    def _check(self) -> None:
+        if self.broken is not None:
+            raise Unavailable(self.broken)
+
+    def history(
+        self, uuid: str, *, nic_id: str | None = None, since: datetime | None = None, limit: int = 500
+    ) -> Sequence[PastNic]:
+        self._check()
+        found = [
+            one
+            for one in self.past
+            if one.vm.uuid == uuid
+            and nic_id in (None, one.nic_id)
+            and (since is None or one.until is None or one.until > since)
+        ]
+        return sorted(found, key=lambda one: one.since, reverse=True)[:limit]
+
+    def map_at(self, at: datetime, *, uuid: str | None = None) -> Sequence[PastNic]:
+        self._check()
+        return [
+            one
+            for one in self.past
+            if uuid in (None, one.vm.uuid) and one.since <= at and (one.until is None or one.until > at)
+        ]
+
+    def last_bearer(self, uuid: str, name: str) -> PastNic | None:
+        self._check()
+        found = [one for one in self.past if one.vm.uuid == uuid and one.naming.name == name]
+        return max(found, key=lambda one: one.since, default=None)
+
+    def find_removed(self, name_or_uuid: str) -> str | None:
+        self._check()
+        return self.removed.get(name_or_uuid)
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that `create_app` wants, and shorthands."""
+
+    clock: FakeClock
+    board: Board
+    store: StubStore
+    service: FakeService
+
+    def nic(
+        self,
+        number: int,
+        index: int,
+        naming: Naming,
+        *,
+        mac: str | None = None,
+        network: str | None = "default",
+        kind: str = "network",
+        live: bool = True,
+        statistics: Statistics | None = None,
+    ) -> NicEntry:
+        return NicEntry(
+            id=f"nic-{number}-{index}",
+            nic=HostNic(
+                mac=mac or f"52:54:00:00:{number:02x}:{index:02x}",
+                type=kind,
+                alias=f"net{index}" if live else None,
+                pci=f"0000:0{index + 1}:00.0",
+                network=network,
+                source=network,
+                bridge="virbr0" if network else None,
+                model="virtio",
+                target=f"vnet{number}{index}" if live else None,
+            ),
+            naming=naming,
+            attached_at=self.clock.now() - timedelta(days=5),
+            name_since=self.clock.now() - timedelta(days=1) if naming.name else None,
+            seen_at=self.clock.now() - timedelta(days=3) if naming.name else None,
+            statistics=statistics,
+        )
+
+    def vm(
+        self,
+        number: int,
+        name: str,
+        nics: Sequence[NicEntry],
+        *,
+        age: float | None = 2.0,
+        state: DomainState = DomainState.RUNNING,
+        agent: AgentState = AgentState.OK,
+        message: str = "answers",
+        persistent: bool = True,
+    ) -> VmEntry:
+        entry = VmEntry(
+            vm=VmRef(uuid_of(number), name),
+            host=HOST,
+            state=state,
+            persistent=persistent,
+            agent=AgentStatus(agent, self.clock.now() - timedelta(minutes=14), message, "9.2.0"),
+            nics=tuple(nics),
+        )
+        self.board.put(entry)
+        now = self.clock.monotonic()
+        success = None if age is None else now - age
+        self.board.touch(entry.vm.uuid, Contact(success, success, now + 8.0, 10.0))
+        return entry
+
+    def was(
+        self, entry: VmEntry, nic: NicEntry, naming: Naming, *, since: timedelta, until: timedelta | None
+    ) -> PastNic:
+        """Adds to the past of a NIC; both times are ago."""
+        now = self.clock.now()
+        past = PastNic(entry.vm, nic.id, nic.nic, naming, now - since, None if until is None else now - until)
+        self.store.past.append(past)
+        return past
+
+
+def empty_world() -> World:
+    clock = FakeClock()
+    board = Board(clock)
+    return World(clock, board, StubStore(), FakeService(board, clock, host=HOST))
+
+
+def make_world() -> World:
+    """The host of the module's table."""
+    world = empty_world()
+    _add_web1(world)
+    pair_mac = "52:54:00:aa:aa:aa"
+    world.vm(
+        2,
+        "pair",
+        [world.nic(2, 0, named("ens9"), mac=pair_mac), world.nic(2, 1, named("ens10"), mac=pair_mac, network=None)],
+    )
+    hostile = [world.nic(3, index, named(clean(name))) for index, name in enumerate(HOSTILE_NAMES)]
+    world.vm(3, HOSTILE, hostile)
+    world.vm(
+        4,
+        "win10",
+        [world.nic(4, 0, named("Ethernet 2", source=NameSource.AGENT))],
+        age=840.0,
+        agent=AgentState.UNRESPONSIVE,
+        message="no answer within 2 s",
+    )
+    world.vm(
+        5,
+        "db1",
+        [world.nic(5, 0, Naming(), network=None, kind="bridge")],
+        age=None,
+        agent=AgentState.NO_CHANNEL,
+        message="the domain XML has no channel org.qemu.guest_agent.0",
+    )
+    world.vm(
+        6,
+        "old",
+        [world.nic(6, 0, named("eth0"), live=False)],
+        age=3 * 86400.0,
+        state=DomainState.OFF,
+        agent=AgentState.OFF,
+        message="the VM is off",
+        persistent=False,
+    )
+    return world
+
+
+def _add_web1(world: World) -> None:
+    addresses = (
+        NicAddress("eth0", "ipv4", "192.168.122.10", 24),
+        NicAddress("eth0", "ipv6", "fe80::5054:ff:fe3f:2eb8", 64),
+        NicAddress("bond0.100", "ipv4", "10.9.0.10", 24),
+    )
+    stack = (StackLayer("bond0", StackKind.BOND, "52:54:00:00:01:00"), StackLayer("bond0.100", StackKind.VLAN, None))
+    eth0 = world.nic(
+        1, 0, named("eth0", addresses=addresses, stack=stack), statistics=Statistics(1000, 10, 0, 0, 2000, 20, 0, 0)
+    )
+    ens7 = world.nic(1, 1, named("ens7", guest_mac="52:54:00:dd:00:01"), network="storage")
+    maybe = world.nic(1, 2, ambiguous("eth5", "eth6"))
+    web1 = world.vm(1, "web1", [eth0, ens7, maybe])
+    hours = timedelta(hours=1)
+    world.was(web1, eth0, eth0.naming, since=24 * hours, until=None)
+    world.was(web1, ens7, named("eth1"), since=24 * hours, until=2 * hours)
+    world.was(web1, ens7, ens7.naming, since=2 * hours, until=None)
+    world.was(web1, maybe, maybe.naming, since=24 * hours, until=None)
+    gone = world.nic(1, 9, named("eth9"))
+    world.was(web1, gone, gone.naming, since=48 * hours, until=30 * hours)
