@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nicmapd import agent
 from nicmapd.errors import AgentFailure, NotFound, Unavailable
 from nicmapd.model import ConnectionStatus, Domain, DomainState, VmRef
 from nicmapd.ports import DomainEvent, EventKind
@@ -46,6 +47,8 @@ class FakeVm:
     hang: threading.Event | None = None
     failure: AgentFailure | None = None
     raw: str | None = None
+    refusal: str | None = None
+    frozen: bool = False
     calls: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -178,13 +181,18 @@ class FakeHypervisor:
             raise vm.failure
         if vm.state is not DomainState.RUNNING:
             raise AgentFailure("the domain is not running", state="paused")
+        if name == "guest-network-get-interfaces" and vm.refusal is not None:
+            # As libvirt 9.0 passes on an agent's error: an internal error with the agent's words in it.
+            reason = json.loads(vm.refusal)["error"]["desc"]
+            words = f"internal error: unable to execute QEMU agent command '{name}': {reason}"
+            raise agent.failure_of_error(code=1, domain=10, text=words)
         if name == "guest-network-get-interfaces":
             return vm.raw if vm.raw is not None else json.dumps({"return": _interfaces(vm)})
         if name == "guest-info":
             return json.dumps({"return": _info(vm)})
         if name.startswith("guest-file-"):
             return _file(vm, name, request.get("arguments"))
-        return json.dumps({"return": "thawed" if name == "guest-fsfreeze-status" else {}})
+        return json.dumps({"return": ("frozen" if vm.frozen else "thawed") if name == "guest-fsfreeze-status" else {}})
 
 
 def _interfaces(vm: FakeVm) -> list[dict[str, object]]:

@@ -1,0 +1,305 @@
+"""One pass over one VM: what is asked, what is kept, what is written, and the sentence that it comes to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from nicmapd.board import Board
+from nicmapd.config import AgentConfig
+from nicmapd.errors import AgentFailure, Unavailable
+from nicmapd.keeper import Keeper
+from nicmapd.model import AgentState, ChangeKind, DomainState, Freshness, NameSource, NameState, Outcome, Verdict
+from nicmapd.refresh import PassMemory, Refresher
+from tests.fakes.clock import FakeClock
+from tests.fakes.hypervisor import FakeHypervisor, FakeNic, FakeVm
+from tests.fakes.store import MemoryStore
+
+PROBE_CALLS = {"guest-file-open", "guest-file-read", "guest-file-close"}
+
+
+@dataclass
+class Bench:
+    """A refresher with fakes all around."""
+
+    clock: FakeClock
+    hypervisor: FakeHypervisor
+    store: MemoryStore
+    board: Board
+    refresher: Refresher
+    memories: dict[str, PassMemory]
+
+    def run(self, vm: FakeVm) -> Outcome:
+        """A pass, ten seconds after the last."""
+        self.clock.move(10)
+        return self.refresher.run(vm.ref, self.memories.setdefault(vm.uuid, PassMemory()))
+
+    def names(self, vm: FakeVm) -> list[str | None]:
+        entry = self.board.entry(vm.uuid)
+        assert entry is not None
+        return [nic.naming.name for nic in entry.nics]
+
+    def state(self, vm: FakeVm) -> AgentState:
+        entry = self.board.entry(vm.uuid)
+        assert entry is not None
+        return entry.agent.state
+
+
+def make(*, settings: AgentConfig | None = None) -> Bench:
+    clock, hypervisor = FakeClock(), FakeHypervisor()
+    board, store = Board(clock), MemoryStore(host=hypervisor.host)
+    keeper = Keeper(store, board, clock=clock)
+    numbers = itertools.count()
+    refresher = Refresher(
+        hypervisor,
+        keeper,
+        board,
+        clock=clock,
+        settings=settings or AgentConfig(timeout=1),
+        new_id=lambda: f"nic{next(numbers)}",
+    )
+    return Bench(clock, hypervisor, store, board, refresher, {})
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return make()
+
+
+def test_the_first_pass_names_verifies_and_stores(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    outcome = bench.run(vm)
+    assert outcome.answered
+    assert outcome.written
+    assert bench.names(vm) == ["eth0", "eth1"]
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert {nic.naming.source for nic in entry.nics} == {NameSource.PROBE}
+    assert [stored.entry for stored in bench.store.load()] == [entry]
+    assert entry.agent.version == "7.2.22"
+
+
+def test_a_pass_over_an_unchanged_guest_asks_once_and_writes_nothing(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    bench.run(vm)
+    vm.calls.clear()
+    writes = bench.store.writes
+    outcome = bench.run(vm)
+    assert outcome.sentence == "web1: 2 of 2 NICs named, nothing new"
+    assert not outcome.written
+    assert bench.store.writes == writes
+    assert vm.calls == ["guest-network-get-interfaces"]
+
+
+def test_a_rename_is_one_change_and_one_sentence(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    vm.nics[0].name = "ens3"
+    outcome = bench.run(vm)
+    assert [change.kind for change in outcome.changes] == [ChangeKind.NIC_RENAMED]
+    assert outcome.sentence == f"web1: eth0 renamed to ens3 ({vm.nics[0].mac})"
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.nics[0].name_since == bench.clock.now()
+
+
+@pytest.mark.parametrize("state", ["unresponsive", "busy", "frozen", "disabled", "not_connected", "bad_reply"])
+def test_a_failing_agent_ages_names_and_deletes_none(bench: Bench, state: str) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    bench.run(vm)
+    vm.failure = AgentFailure("the agent does not do its part", state=state)
+    outcome = bench.run(vm)
+    assert not outcome.answered
+    assert bench.names(vm) == ["eth0", "eth1"]
+    assert bench.state(vm).value == state
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    sight = bench.board.sight(entry)
+    assert sight.freshness is Freshness.STALE
+    assert sight.name_state(entry.nics[0]) is NameState.STALE
+    assert outcome.changes[0].kind is ChangeKind.AGENT_STATE
+    writes = bench.store.writes
+    assert not bench.run(vm).changes
+    assert bench.store.writes == writes, "the same failure again is nothing new"
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "[]", "null", '{"return": []}', '{"return": null}', '{"return": {}}', "{" * 100_000]
+)
+def test_an_empty_or_broken_reply_wipes_nothing(bench: Bench, raw: str) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    vm.raw = raw
+    assert not bench.run(vm).answered
+    assert bench.names(vm) == ["eth0"]
+    assert bench.state(vm) is AgentState.BAD_REPLY
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"state": DomainState.OFF}, AgentState.OFF),
+        ({"state": DomainState.PAUSED}, AgentState.PAUSED),
+        ({"channel": False}, AgentState.NO_CHANNEL),
+        ({"connected": False}, AgentState.NOT_CONNECTED),
+    ],
+)
+def test_a_guest_that_cannot_answer_is_not_asked(bench: Bench, change: dict[str, object], state: AgentState) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    for key, value in change.items():
+        setattr(vm, key, value)
+    vm.calls.clear()
+    outcome = bench.run(vm)
+    assert not outcome.asked
+    assert vm.calls == []
+    assert bench.state(vm) is state
+    assert bench.names(vm) == ["eth0"]
+
+
+def test_an_opted_out_guest_never_hears_from_us() -> None:
+    bench = make(settings=AgentConfig(timeout=1, opt_out=("untrusted-*",)))
+    vm = bench.hypervisor.add("untrusted-7")
+    bench.run(vm)
+    assert vm.calls == []
+    assert bench.state(vm) is AgentState.OPTED_OUT
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.nics[0].naming.verdict is Verdict.NEVER
+
+
+def test_a_disabled_command_is_not_tried_again_until_the_agent_connects_anew(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    vm.failure = AgentFailure("the command has been disabled", state="disabled")
+    bench.run(vm)
+    vm.failure = None
+    vm.calls.clear()
+    bench.run(vm)
+    assert vm.calls == []
+    bench.memories[vm.uuid].forget()
+    bench.run(vm)
+    assert bench.names(vm) == ["eth0"]
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_probes_are_asked_for_only_where_the_agent_allows_them(bench: Bench, files: bool) -> None:
+    vm = bench.hypervisor.add("web1", files=files)
+    bench.run(vm)
+    assert bool(PROBE_CALLS & set(vm.calls)) is files
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.nics[0].naming.source is (NameSource.PROBE if files else NameSource.AGENT)
+
+
+def test_probe_never_means_never() -> None:
+    bench = make(settings=AgentConfig(timeout=1, probe="never"))
+    vm = bench.hypervisor.add("web1", nics=2)
+    bench.run(vm)
+    bench.run(vm)
+    assert not PROBE_CALLS & set(vm.calls)
+    assert bench.names(vm) == ["eth0", "eth1"]
+
+
+def test_a_nic_plugged_and_unplugged(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    vm.nics.append(FakeNic("52:54:00:00:00:99", "eth1", 9))
+    kinds = [change.kind for change in bench.run(vm).changes]
+    assert ChangeKind.NIC_ATTACHED in kinds
+    assert bench.names(vm) == ["eth0", "eth1"]
+    vm.nics.pop()
+    kinds = [change.kind for change in bench.run(vm).changes]
+    assert ChangeKind.NIC_DETACHED in kinds
+    assert bench.names(vm) == ["eth0"]
+    past = bench.store.history(vm.uuid)
+    assert "52:54:00:00:00:99" in {item.nic.mac for item in past if item.until is not None}
+
+
+def test_a_nic_that_the_guest_no_longer_shows_loses_its_name_and_keeps_when_it_was_seen(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    bench.run(vm)
+    seen = bench.clock.now()
+    vm.nics[1].hidden = True
+    bench.run(vm)
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    nic = entry.nics[1]
+    assert (nic.naming.name, nic.naming.verdict, nic.seen_at) == (None, Verdict.UNSEEN, seen)
+    bench.run(vm)
+    assert bench.board.sight(entry).seen_at(nic) == seen
+
+
+def test_a_domain_that_is_gone_is_removed_and_remembered(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    del bench.hypervisor.vms[vm.uuid]
+    outcome = bench.run(vm)
+    assert outcome.gone
+    assert bench.board.entry(vm.uuid) is None
+    assert bench.store.load() == []
+    assert bench.store.find_removed("web1") == vm.uuid
+    assert not bench.run(vm).written
+
+
+def test_libvirt_away_changes_nothing(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    entry = bench.board.entry(vm.uuid)
+    bench.hypervisor.connected = False
+    with pytest.raises(Unavailable):
+        bench.run(vm)
+    assert bench.board.entry(vm.uuid) == entry
+
+
+def test_a_renamed_domain_keeps_its_nics(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    before = bench.board.entry(vm.uuid)
+    vm.name = "web2"
+    outcome = bench.run(vm)
+    assert [change.kind for change in outcome.changes] == [ChangeKind.VM_RENAMED]
+    after = bench.board.entry(vm.uuid)
+    assert before is not None
+    assert after is not None
+    assert after.nics == before.nics
+
+
+def test_a_frozen_guest_of_a_newer_agent_is_told_from_a_disabled_command(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    words = "Command guest-network-get-interfaces has been disabled: the command is not allowed"
+    vm.refusal = json.dumps({"error": {"class": "CommandNotFound", "desc": words}})
+    vm.frozen = True
+    bench.run(vm)
+    assert bench.state(vm) is AgentState.FROZEN
+    vm.frozen = False
+    bench.memories[vm.uuid].forget()
+    bench.run(vm)
+    assert bench.state(vm) is AgentState.DISABLED
+
+
+def test_the_mac_that_the_hypervisor_sees_is_taken_along(bench: Bench) -> None:
+    bench.hypervisor.rx_filters = True
+    vm = bench.hypervisor.add("web1", files=False)
+    vm.nics[0].guest_mac = "02:00:00:00:00:01"
+    bench.run(vm)
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.nics[0].nic.current_mac == "02:00:00:00:00:01"
+    assert (entry.nics[0].naming.name, entry.nics[0].naming.guest_mac) == ("eth0", "02:00:00:00:00:01")
+
+
+def test_a_restart_keeps_ages_and_unsaved_knowledge_is_saved_later(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    bench.store.fail(Unavailable("database or disk is full"))
+    vm.nics[0].name = "eth7"
+    outcome = bench.run(vm)
+    assert not outcome.written
+    assert bench.names(vm) == ["eth7"]
+    bench.store.fail(None)
+    assert bench.run(vm).written, "written again although nothing is new"
+    assert bench.store.load()[0].entry.nics[0].naming.name == "eth7"
