@@ -251,10 +251,10 @@ class MemoryStore:
                 return vm.entry.vm.uuid
             removed = [
                 (vm.removed, uuid)
-                for uuid, vm in rows.vms.items()
+                for uuid, vm in sorted(rows.vms.items())
                 if vm.removed is not None and vm.entry.vm.name == name_or_uuid
             ]
-            return max(removed)[1] if removed else None
+            return max(removed, key=lambda pair: pair[0])[1] if removed else None
 
     def feed(self, *, after: int, uuid: str | None = None, limit: int = 500) -> Sequence[FeedItem]:
         with self._call("feed") as rows:

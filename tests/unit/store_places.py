@@ -1,0 +1,144 @@
+"""Where the tests keep a store: in memory, in an SQLite file, in a PostgreSQL database. And values to put in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import event
+
+from nicmapd.model import (
+    AgentState,
+    AgentStatus,
+    Change,
+    ChangeKind,
+    DomainState,
+    HostNic,
+    NameSource,
+    Naming,
+    NicAddress,
+    NicEntry,
+    Verdict,
+    VmEntry,
+    VmRef,
+)
+from nicmapd.ports import NicStore
+from nicmapd.store import SqlStore, open_store
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import MemoryDatabase, MemoryStore
+from tests.postgres import PostgresServer
+
+HOST = "host-a"
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Store(NicStore, Protocol):
+    @property
+    def suppressed(self) -> Mapping[str, int]: ...
+
+
+class Place(Protocol):
+    """Opens stores on one database; `open` again is a restart of the daemon."""
+
+    def open(self, host: str = HOST) -> Store: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryPlace:
+    def __init__(self) -> None:
+        self._database = MemoryDatabase()
+
+    def open(self, host: str = HOST) -> MemoryStore:
+        return MemoryStore(host=host, database=self._database)
+
+    def close(self) -> None:
+        pass
+
+
+class _SqlPlace:
+    url: str
+
+    def __init__(self) -> None:
+        self._opened: SqlStore | None = None
+
+    def open(self, host: str = HOST) -> SqlStore:
+        self.close()
+        self._opened = open_store(self.url, host=host, clock=FakeClock())
+        return self._opened
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+
+class SqlitePlace(_SqlPlace):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+
+class PostgresPlace(_SqlPlace):
+    def __init__(self, server: PostgresServer, database: str) -> None:
+        super().__init__()
+        self.server = server
+        self.database = database
+        self.url = server.url(database)
+
+
+@contextmanager
+def statements(store: SqlStore) -> Iterator[list[str]]:
+    """Collects what is sent to the database for writing meanwhile."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.split(None, 1)[0] in ("INSERT", "UPDATE", "DELETE"):
+            sent.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(store.engine, "before_cursor_execute", note)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def nic(
+    name: str | None = "eth0",
+    *,
+    id: str = "nic-1",
+    mac: str = "52:54:00:00:00:01",
+    ip: str | None = None,
+    network: str = "default",
+    seen_at: datetime | None = None,
+) -> NicEntry:
+    """A NIC that the guest calls `name`, or does not show."""
+    if name is None:
+        naming = Naming(verdict=Verdict.UNSEEN, reason="the guest does not show it")
+    else:
+        addresses = () if ip is None else (NicAddress(name, "ipv4", ip, 24),)
+        naming = Naming(Verdict.NAMED, name, NameSource.AGENT, "the only one with its MAC", addresses=addresses)
+    host_nic = HostNic(mac=mac, type="network", alias="net0", network=network, slots=((2, 0), (0, 0)))
+    return NicEntry(id=id, nic=host_nic, naming=naming, attached_at=T0, name_since=T0, seen_at=seen_at)
+
+
+def vm(
+    *nics: NicEntry,
+    uuid: str = "uuid-1",
+    name: str = "web1",
+    host: str = HOST,
+    state: DomainState = DomainState.RUNNING,
+    agent: AgentState = AgentState.OK,
+) -> VmEntry:
+    status = AgentStatus(state=agent, since=T0, message="it answers", version="7.2.0")
+    return VmEntry(vm=VmRef(uuid, name), host=host, state=state, persistent=True, agent=status, nics=nics)
+
+
+def change(kind: ChangeKind = ChangeKind.NIC_RENAMED, sentence: str = "eth0 renamed to ens3") -> Change:
+    return Change(kind, sentence, nic_id="nic-1", mac="52:54:00:00:00:01", alias="net0", old="eth0", new="ens3")
