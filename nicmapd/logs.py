@@ -80,5 +80,5 @@ def start_logging(settings: LogConfig, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[settings.level])
     # Their INFO lines (each migration looked at, each job run, each request) tell an operator nothing.
-    for noisy in ("alembic", "apscheduler", "uvicorn", "sqlalchemy"):
+    for noisy in ("alembic", "apscheduler", "asyncio", "sqlalchemy", "tzlocal", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -74,7 +74,12 @@ class Nicmapd:
             self.process = subprocess.Popen(
                 [str(BIN / "nicmapd")], env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        eventually(self._serves, within=within, what="the daemon serves")
+        try:
+            eventually(self._serves, within=within, what="the daemon serves")
+        except BaseException:
+            self.kill()
+            print(self.words(), file=sys.stderr)
+            raise
         return self
 
     def _serves(self) -> bool:
