@@ -2,11 +2,12 @@
 
 Paths are matched as they stand in the request, percent-encoded in one canonical way, so that a `%2F` in a guest's
 name stays inside its segment; `segment` decodes one for a handler. Every failure leaves here as a problem document.
-HEAD is answered like GET without the body, bodies are bounded, TCP may only read.
+HEAD is answered like GET without the body, and bodies are bounded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nicmapd.api import problems
-from nicmapd.errors import Forbidden, Invalid, NicmapError, NotFound
+from nicmapd.errors import Invalid, NicmapError, NotFound, Unavailable
 from nicmapd.text import clean, printable
 
 _log = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ MAX_BODY = 64 * 1024
 
 #: Characters that stay as they are in a path segment (RFC 3986: pchar without the percent sign).
 _SEGMENT_SAFE = "!$&'()*+,;=:@"
-
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
@@ -50,6 +49,10 @@ class Edge:
         answer = _Answer(send, head=scope["method"] == "HEAD")
         try:
             await self._serve(scope, receive, answer)
+        except asyncio.CancelledError:
+            # Only the server's stop cancels a request; nothing above waits for this task.
+            if not answer.started:
+                await problems.of_error(Unavailable("nicmapd is stopping"))(scope, receive, answer)
         except Exception as error:
             # The one place where any defect ends: the log gets all of it, the client gets a problem.
             if answer.started:
@@ -67,9 +70,6 @@ class Edge:
                 f"there is nothing at {printable(path)}: no path here ends with a slash. "
                 f"Is a variable empty? Without it this is {printable(path.rstrip('/') or '/')}"
             )
-        peer = scope.get("state", {}).get("peer")
-        if scope["method"] not in _READING and not (peer is not None and peer.may_change):
-            raise Forbidden("over TCP nicmapd only answers questions; for changes use its Unix socket on the host")
         await self._app(scope, _bounded(scope, receive), answer)
 
     def _problem(self, error: Exception, scope: Scope) -> Response:

@@ -19,12 +19,14 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nicmapd.api import peer, problems
+from nicmapd.api import edge, peer, problems
 from nicmapd.api.sockets import close_sockets, open_sockets
 
 __all__ = ["Limits", "Server", "open_sockets"]
 
-_log = logging.getLogger(__name__)
+#: uvicorn warns of each request that it cannot read: a client must not fill the log. Defects stay visible.
+_wire_log = logging.getLogger(f"{__name__}.wire")
+_wire_log.setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Server:
     def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], *, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._sockets = list(sockets)
+        # What it tells at its start and stop, the daemon tells in its own words.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
@@ -100,52 +104,80 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
 
 
 class _Protocol(H11Protocol):
-    """One connection."""
+    """One connection, with time-outs that uvicorn has not: for the head, for the rest of a body that nobody wants, and
+    for a client that does not read."""
 
     _limits: Limits
-    _head_timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _unwanted = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.logger = _wire_log
         self.app_state = {**self.app_state, "peer": peer.of_socket(transport.get_extra_info("socket"))}
         if len(self.connections) > self._limits.connections:
             self._refuse(503, "too many connections at once; try again soon")
             return
-        self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head_timer()
+        self._stop_timer()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        # Idle is over with the first byte: from now the head has its own time.
-        if self._head_timer is None and self.conn.their_state is h11.IDLE:
-            self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
+        if self.conn.their_state is h11.IDLE:
+            self._start_timer()  # idle is over with the first byte: from now the head has its own time
+        elif self._answered_early():
+            self._unwanted += len(data)
+            if self._unwanted > edge.MAX_BODY:
+                self.transport.close()
+                return
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_head_timer()
+        if self.conn.their_state is not h11.IDLE and not self._answered_early():
+            self._stop_timer()
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._answered_early():
+            self._unwanted = 0
+            self._start_timer()
+
+    def _answered_early(self) -> bool:
+        """The answer is out and the body of its request is still coming in."""
+        return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()  # it has not read its answer for all that time
+            return
+        super().timeout_keep_alive_handler()
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._limits.head_seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._timer = None
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         """What h11 could not read: answered, and the connection is over."""
-        self._stop_head_timer()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is under way already
             self.transport.close()
             return
         self._refuse(400, f"this is not an HTTP request that nicmapd can read (head up to {self._limits.head} bytes)")
 
     def _refuse(self, status: int, detail: str) -> None:
+        self._stop_timer()
         code = problems.CODE_OF_STATUS[status]
         body = problems.body(problems.document(code, detail, status=status))
         headers = [

@@ -63,31 +63,26 @@ def close_sockets(sockets: Sequence[socket.socket]) -> None:
 
 
 def listen_unix(path: Path, *, mode: int = MODE, group: str = GROUP) -> UnixListener:
-    """A listening Unix socket at `path`, which appears there ready and with its mode, in one step.
+    """A listening Unix socket at `path`, at no moment open to more than `mode` says.
 
     A socket file that nobody listens on any more is replaced. Raises `Unavailable` if somebody does, if something
     else than a socket is there, or if it cannot be made.
     """
-    _check_free(path)
-    # In the same directory, so that the rename is one step; short, for sun_path has 108 bytes.
-    temporary = path.with_name(f".{os.getpid()}")
+    _make_room(path)
     listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        # Linux makes the file with the socket's mode less the umask: at no moment may more connect than shall.
+        # Linux makes the file with the socket's own mode less the umask (unix(7) says it of the umask only): this
+        # needs neither a change of the umask, which is the whole process's, nor a rename, after which `ss -xl` and
+        # getpeername would show a name that is not there any more.
         os.fchmod(listener.fileno(), mode)
-        listener.bind(str(temporary))
-        _give_to_group(temporary, group)
-        temporary.chmod(mode)
-        listener.listen(BACKLOG)
-        made = temporary.lstat()
-        temporary.rename(path)
+        listener.bind(str(path))
+        made = path.lstat()
         listener.path, listener.inode = path, (made.st_dev, made.st_ino)
+        _give_to_group(path, group)
+        path.chmod(mode)
+        listener.listen(BACKLOG)
     except OSError as error:
-        listener.close()
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        close_sockets([listener])
         raise Unavailable(
             f"api.socket: cannot listen on {path}: {error.strerror or error}; its directory must exist and be ours"
         ) from error
@@ -95,7 +90,8 @@ def listen_unix(path: Path, *, mode: int = MODE, group: str = GROUP) -> UnixList
     return listener
 
 
-def _check_free(path: Path) -> None:
+def _make_room(path: Path) -> None:
+    """Removes the socket file of a dead daemon. Raises `Unavailable` if anything else is there."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
@@ -109,7 +105,9 @@ def _check_free(path: Path) -> None:
         try:
             trial.connect(str(path))
         except ConnectionRefusedError:
-            return  # left over from a daemon that died
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()  # left over from a daemon that died
+            return
         except FileNotFoundError:
             return  # gone this moment
         except OSError as error:
