@@ -17,6 +17,10 @@ from nicmapd.store import pruning, reading, writing
 from nicmapd.store.backend import Backend
 from nicmapd.store.faults import translated
 
+#: Seconds that a write waits for others before it. They take milliseconds, unless the disk or the server hangs: then
+#: it is better to say so than to hold up one caller after the other.
+_TURN_SECONDS = 15.0
+
 
 class SqlStore:
     """A store, opened for the rows of one host. Made by `open_store`. Thread-safe: one write at a time, reads beside.
@@ -31,6 +35,12 @@ class SqlStore:
         self._turn = threading.Lock()
         self._closed = False
         self._suppressed: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    @property
+    def host(self) -> str:
+        """Whose rows these are."""
+        return self._host
 
     @property
     def engine(self) -> Engine:
@@ -40,15 +50,25 @@ class SqlStore:
     @property
     def suppressed(self) -> Mapping[str, int]:
         """By VM: pieces of the past and feed items that were too many to keep, since the store was opened."""
-        with self._turn:
+        with self._counting:
             return dict(self._suppressed)
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._turn:
+    def _alone(self) -> Iterator[None]:
+        """One write at a time: there is one connection for them."""
+        if not self._turn.acquire(timeout=_TURN_SECONDS):
+            raise Unavailable(f"{self._backend.place} hangs: an earlier write is not finished", fault="busy")
+        try:
             self._refuse_closed()
-            with translated(self._backend.place), self._backend.writer.begin() as connection:
-                yield connection
+            with translated(self._backend.place):
+                yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._alone(), self._backend.writer.begin() as connection:
+            yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -90,7 +110,7 @@ class SqlStore:
 
     def _count(self, vm: VmRef, suppressed: int) -> None:
         if suppressed:
-            with self._turn:
+            with self._counting:
                 self._suppressed[vm.uuid] += suppressed
 
     def flush_seen(self, seen: Mapping[str, datetime], *, at: datetime) -> None:
@@ -140,10 +160,8 @@ class SqlStore:
     def _compact(self) -> None:
         more = True
         while more:
-            with self._turn:
-                self._refuse_closed()
-                with translated(self._backend.place):
-                    more = self._backend.compact()
+            with self._alone():
+                more = self._backend.compact()
 
     def close(self) -> None:
         """Waits for a write that is under way; reads that are under way finish by themselves."""

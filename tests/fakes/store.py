@@ -102,13 +102,17 @@ class MemoryStore:
     """`fault`: while set, every call raises it and changes nothing. `calls` counts the calls by name."""
 
     def __init__(self, *, host: str, database: MemoryDatabase | None = None) -> None:
-        self.host = host
+        self._host = host
         self.database = database or MemoryDatabase()
         self.fault: NicmapError | None = None
         self.calls: Counter[str] = Counter()
         self._rows = self.database.hosts.setdefault(host, _Rows())
         self._suppressed: Counter[str] = Counter()
         self._closed = False
+
+    @property
+    def host(self) -> str:
+        return self._host
 
     @property
     def suppressed(self) -> Mapping[str, int]:

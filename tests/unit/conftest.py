@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nicmapd.schema import metadata
 from tests.fakes.clock import FakeClock
 from tests.postgres import PostgresServer, start_server
 from tests.unit.store_places import MemoryPlace, Place, PostgresPlace, SqlitePlace
@@ -20,8 +21,8 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: PostgresServer) -> str:
-    """The name of a database with our tables and no rows, to be copied."""
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """The name of a database with our tables."""
     name = postgres_server.new_database()
     place = PostgresPlace(postgres_server, name)
     place.open()
@@ -30,11 +31,19 @@ def postgres_template(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
-def postgres_place(postgres_server: PostgresServer, postgres_template: str) -> Iterator[PostgresPlace]:
-    name = postgres_server.new_database(template=postgres_template)
-    place = PostgresPlace(postgres_server, name)
+def postgres_place(postgres_server: PostgresServer, postgres_database: str) -> Iterator[PostgresPlace]:
+    emptied = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+    postgres_server.execute(emptied, database=postgres_database)
+    place = PostgresPlace(postgres_server, postgres_database)
     yield place
     place.close()
+
+
+@pytest.fixture
+def empty_postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a database of its own, with nothing in it."""
+    name = postgres_server.new_database()
+    yield postgres_server.url(name)
     postgres_server.drop_database(name)
 
 

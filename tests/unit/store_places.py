@@ -37,6 +37,9 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 class Store(NicStore, Protocol):
     @property
+    def host(self) -> str: ...
+
+    @property
     def suppressed(self) -> Mapping[str, int]: ...
 
 

@@ -390,11 +390,13 @@ class TestPruning:
         store = place.open()
         for second in range(3):
             store.note([Change(ChangeKind.RESYNC, "compared")], at=at(second))
-        first, second_, third = numbers(store.feed(after=0))
-        assert store.feed_bounds() == (first, third)
+        first, second, third = numbers(store.feed(after=0))
+        # Other hosts of the database may have had the numbers before the first: nothing is lost by that.
+        assert store.feed_bounds()[0] <= first
+        assert store.feed_bounds()[1] == third
         store.prune(before=at(2))
-        assert store.feed_bounds() == (third, third)
-        assert second_ >= store.feed_bounds()[0] - 1  # a reader that had the second has lost nothing
+        assert store.feed_bounds() == (second + 1, third)
+        assert second >= store.feed_bounds()[0] - 1  # a reader that had the second has lost nothing
         assert first < store.feed_bounds()[0] - 1  # one that had only the first has
 
     def test_never_uses_a_number_of_the_feed_again(self, place: Place) -> None:
