@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from nicmapd import agent, domxml, join, probe
+from nicmapd import agent, changes, domxml, join, probe
 from nicmapd.board import Board
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
@@ -39,24 +39,35 @@ from nicmapd.text import printable
 
 _log = logging.getLogger(__name__)
 
+#: How often a pass begins to verify anew because names changed meanwhile.
+PROBE_ROUNDS = 3
+
 #: What the agent must allow for looking into the guest's sysfs.
 _FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
 
 
 @dataclass(slots=True)
 class PassMemory:
-    """What passes over one VM remember between them; lost without harm. `forget` when the guest or agent restarts."""
+    """What passes over one VM remember between them; lost without harm."""
 
     xml: str = ""
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None
     join: join.Memory = field(default_factory=join.Memory)
     disabled: AgentFailure | None = None
+    booted: bool = False
 
-    def forget(self) -> None:
+    def agent_restarted(self) -> None:
+        """The agent has connected anew, or may have: it may be another one, in a network that was restarted."""
         self.capabilities = None
-        self.join = join.Memory()
+        self.join = self.join.after_reconnect()
         self.disabled = None
+
+    def guest_booted(self) -> None:
+        """The guest has started anew: what it called its NICs before tells nothing of what it calls them now."""
+        self.agent_restarted()
+        self.join = join.Memory()
+        self.booted = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,7 @@ class Refresher:
         entry = self._entry(domain, description, old, answer=answer, failure=failure)
         self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
         if answer is not None:
-            memory.join = answer.memory
+            memory.join, memory.booted = answer.memory, False
         return self._settle(old, entry, asked=asked, answered=answer is not None, started=started)
 
     # -- what libvirt says
@@ -171,14 +182,14 @@ class Refresher:
         probes: dict[str, Probe] = {}
         if probing:
             reply, probes, probing = self._probe(vm, description, reply, memory)
-        matched = join.match(old.nics if old else (), description.nics)
+        matched = changes.match(old.nics if old else (), description.nics)
         joined, remembered = join.join(
             description.nics,
             reply,
             memory=memory.join,
             probes=probes,
             probing=probing,
-            previous=[entry.naming if entry else None for entry in matched],
+            previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
         )
         return _Answer(joined, remembered, capabilities.version, reply.faults)
 
@@ -201,23 +212,29 @@ class Refresher:
         """Verifies what the join wants verified. Gives the reply to join, the probes, and whether probing works.
 
         Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
-        thrown away, and the next pass asks anew.
+        thrown away, and asked anew a few times; then the next pass goes on.
         """
-        names = join.questions(description.nics, reply, memory.join)
-        if not names:
-            return reply, {}, True
-        try:
-            probes = {name: probe.probe_interface(lambda command: self._command(vm, command), name) for name in names}
-        except AgentFailure as error:
-            if error.state in (AgentState.DISABLED, AgentState.BAD_REPLY):
-                _log.info("%s: the guest's agent lets nothing be verified: %s", vm.name, error.message)
-                memory.capabilities = agent.Capabilities(
-                    version=memory.capabilities.version if memory.capabilities else None
-                )
+        probes: dict[str, Probe] = {}
+        for _ in range(PROBE_ROUNDS):
+            names = [name for name in join.questions(description.nics, reply, memory.join) if name not in probes]
+            if not names:
+                break
+            try:
+                probes.update({name: self._probe_one(vm, name) for name in names})
+            except AgentFailure as error:
+                if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
+                    raise
+                _log.info("%s: the agent lets nothing be verified: %s", printable(vm.name), error.message)
+                memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
                 return reply, {}, False
-            raise
-        again = self._interfaces(vm, description)
-        return (again, probes, True) if join.same_shape(reply, again) else (again, {}, True)
+            again = self._interfaces(vm, description)
+            if not join.same_shape(reply, again):
+                probes.clear()
+            reply = again
+        return reply, probes, True
+
+    def _probe_one(self, vm: VmRef, name: str) -> Probe:
+        return probe.probe_interface(lambda command: self._command(vm, command), name)
 
     def _look_closer(self, vm: VmRef, failure: AgentFailure) -> AgentFailure:
         """Newer agents refuse a command with the same words whether it is disabled or the guest is frozen: ask."""
@@ -242,7 +259,7 @@ class Refresher:
         failure: AgentFailure | None,
     ) -> VmEntry:
         now = self._clock.now()
-        matched = join.match(old.nics if old else (), description.nics)
+        matched = changes.match(old.nics if old else (), description.nics)
         if answer is None:
             nics = tuple(
                 self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
@@ -299,13 +316,13 @@ class Refresher:
     # -- making it known
 
     def _settle(self, old: VmEntry | None, entry: VmEntry, *, asked: bool, answered: bool, started: float) -> Outcome:
-        changes = join.diff(old, entry)
-        written = self._keeper.keep(old, entry, changes)
+        different = changes.diff(old, entry)
+        written = self._keeper.keep(old, entry, different)
         return Outcome(
             vm=entry.vm,
             agent=entry.agent.state,
-            sentence=_sentence(entry, changes, answered=answered),
-            changes=changes,
+            sentence=_sentence(entry, different, answered=answered),
+            changes=different,
             asked=asked,
             answered=answered,
             written=written,
@@ -314,15 +331,15 @@ class Refresher:
 
     def _remove(self, vm: VmRef, started: float) -> Outcome:
         old = self._board.entry(vm.uuid)
-        changes: tuple[Change, ...] = ()
+        different: tuple[Change, ...] = ()
         if old is not None:
-            changes = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
-        written = self._keeper.forget(vm.uuid, changes)
+            different = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
+        written = self._keeper.forget(vm.uuid, different)
         return Outcome(
             vm=old.vm if old else vm,
             agent=AgentState.OFF,
-            sentence=f"{vm.name}: gone from this host",
-            changes=changes,
+            sentence=f"{printable(vm.name)}: gone from this host",
+            changes=different,
             written=written,
             gone=True,
             seconds=self._clock.monotonic() - started,
@@ -348,10 +365,10 @@ def _agent_status(
     return AgentStatus(state, since, message, version)
 
 
-def _sentence(entry: VmEntry, changes: Sequence[Change], *, answered: bool) -> str:
+def _sentence(entry: VmEntry, different: Sequence[Change], *, answered: bool) -> str:
     """What the pass came to, for the log, the status page and the tests."""
-    if changes:
-        what = "; ".join(change.sentence for change in changes)
+    if different:
+        what = "; ".join(change.sentence for change in different)
     elif answered:
         named = sum(1 for nic in entry.nics if nic.naming.name is not None)
         what = f"{named} of {len(entry.nics)} NICs named, nothing new"

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 from nicmapd.board import Board
 from nicmapd.config import Config
@@ -42,6 +43,14 @@ OVERDUE_SECONDS = 45
 _LAG_WEIGHT = 0.1
 
 
+class Forget(IntEnum):
+    """What an event says of the next pass's memory; the greater includes the less."""
+
+    NOTHING = 0
+    AGENT = 1
+    GUEST = 2
+
+
 @dataclass(slots=True)
 class _Watched:
     """All poll state of one VM; forgetting it is one `del`."""
@@ -53,7 +62,7 @@ class _Watched:
     lane: deque[str] | None = None
     running: bool = False
     again: bool = False
-    forget: bool = False
+    forget: Forget = Forget.NOTHING
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
 
@@ -142,7 +151,7 @@ class Watcher:
     def _take_event(self, event: DomainEvent) -> None:
         if event.kind is EventKind.CONNECTED:
             for watched in self._watched.values():
-                watched.forget = True  # guests may have restarted while nobody told us
+                watched.forget = max(watched.forget, Forget.AGENT)  # it may have restarted while nobody told us
             self._note_resync()
             self.resync()
             return
@@ -156,9 +165,7 @@ class Watcher:
             return
         if (event.kind, event.detail) == (EventKind.AGENT, "connected"):
             watched.pace.reconnected()
-            watched.forget = True
-        elif (event.kind, event.detail) in ((EventKind.AGENT, "disconnected"), (EventKind.LIFECYCLE, "started")):
-            watched.forget = True
+        watched.forget = max(watched.forget, _forgets(event))
         watched.pace.disturbed(self._clock.monotonic())
         self._look(watched, urgent=True)
 
@@ -208,7 +215,7 @@ class Watcher:
     def _compare_one(self, domain: Domain) -> None:
         entry = self._board.entry(domain.vm.uuid)
         watched = self._watched.get(domain.vm.uuid)
-        if watched is None or watched.forget:
+        if watched is None or watched.forget is not Forget.NOTHING:
             self._look(self._watch(domain.vm))
         elif entry is None or (entry.state, entry.vm, entry.persistent) != (
             domain.state,
@@ -277,9 +284,11 @@ class Watcher:
         self._lag += _LAG_WEIGHT * (started - (watched.queued_at or started) - self._lag)
         watched.queued_at, watched.lane = None, None
         watched.running, watched.again = True, False
-        if watched.forget:
-            watched.forget = False
-            watched.memory.forget()
+        if watched.forget is Forget.GUEST:
+            watched.memory.guest_booted()
+        elif watched.forget is Forget.AGENT:
+            watched.memory.agent_restarted()
+        watched.forget = Forget.NOTHING
         waiters, watched.waiters = watched.waiters, []
         self._in_flight.add(watched.vm.uuid)
         suspect = watched.pace.suspect
@@ -360,3 +369,9 @@ class Watcher:
     def synced(self) -> bool:
         """Whether everything has been compared with libvirt once."""
         return self._synced.is_set()
+
+
+def _forgets(event: DomainEvent) -> Forget:
+    if event.kind is EventKind.LIFECYCLE and event.detail in ("started", "rebooted"):
+        return Forget.GUEST
+    return Forget.AGENT if event.kind is EventKind.AGENT else Forget.NOTHING

@@ -43,6 +43,9 @@ def listen_all(link: Link, deliver: Deliver) -> None:
     def on_lifecycle(_connection: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
         _hand_over(deliver, EventKind.LIFECYCLE, domain, _LIFECYCLE.get(event, str(event)))
 
+    def on_reboot(_connection: Any, domain: Any, _opaque: Any) -> None:
+        _hand_over(deliver, EventKind.LIFECYCLE, domain, "rebooted")
+
     def on_agent(_connection: Any, domain: Any, state: int, _reason: int, _opaque: Any) -> None:
         _hand_over(deliver, EventKind.AGENT, domain, _AGENT.get(state, str(state)))
 
@@ -56,6 +59,7 @@ def listen_all(link: Link, deliver: Deliver) -> None:
         _hand_over(deliver, EventKind.NIC_MAC, domain, alias)
 
     link.listen(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle)
+    link.listen(libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot)
     link.listen(libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, on_agent)
     link.listen(libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, on_device(EventKind.DEVICE_ADDED))
     link.listen(libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, on_device(EventKind.DEVICE_REMOVED))

@@ -18,8 +18,10 @@ SLACK = 2.0
 
 
 @pytest.fixture
-def daemon(lab: LabHost) -> Iterator[Nicmapd]:
-    """A nicmapd on the session's lab, with an empty store."""
+def daemon(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[Nicmapd]:
+    """A nicmapd on the session's lab, with an empty store, started after the shared guests were put back."""
+    for shared in {"web1", "db1"} & set(request.fixturenames):
+        request.getfixturevalue(shared)
     with Nicmapd(lab.uri, settings={"poll.interval": f"{INTERVAL:g}"}) as running:
         yield running
 

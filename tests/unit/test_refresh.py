@@ -179,7 +179,7 @@ def test_a_disabled_command_is_not_tried_again_until_the_agent_connects_anew(ben
     vm.calls.clear()
     bench.run(vm)
     assert vm.calls == []
-    bench.memories[vm.uuid].forget()
+    bench.memories[vm.uuid].agent_restarted()
     bench.run(vm)
     assert bench.names(vm) == ["eth0"]
 
@@ -276,7 +276,7 @@ def test_a_frozen_guest_of_a_newer_agent_is_told_from_a_disabled_command(bench: 
     bench.run(vm)
     assert bench.state(vm) is AgentState.FROZEN
     vm.frozen = False
-    bench.memories[vm.uuid].forget()
+    bench.memories[vm.uuid].agent_restarted()
     bench.run(vm)
     assert bench.state(vm) is AgentState.DISABLED
 

@@ -1,0 +1,171 @@
+"""Old and new of one VM compared: which old NIC is which new one, and what is different, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nicmapd.model import Change, ChangeKind, HostNic, NicEntry, StackLayer, Verdict, VmEntry
+from nicmapd.text import printable
+
+
+def match(old: Sequence[NicEntry], nics: Sequence[HostNic]) -> list[NicEntry | None]:
+    """For each of `nics` the old entry that is the same NIC, or None; no old entry twice.
+
+    The same is, in this order: equal alias and MAC; equal PCI address and MAC (a VM that is off has no aliases, and a
+    teaming pair shares its MAC); equal MAC where that is not ambiguous on either side; equal MAC in the same order
+    (what is left of equals can only be told by their order in the XML); equal alias and PCI address with another MAC
+    (the MAC of a NIC was changed while the VM was off).
+    """
+    found: list[NicEntry | None] = [None] * len(nics)
+    left = list(old)
+    for same in (_same_alias, _same_place, _same_mac, _same_slot):
+        for number, nic in enumerate(nics):
+            if found[number] is None:
+                found[number] = next((entry for entry in left if same(entry.nic, nic)), None)
+                if found[number] is not None:
+                    left.remove(found[number])  # type: ignore[arg-type]
+    return found
+
+
+def _same_alias(old: HostNic, new: HostNic) -> bool:
+    return old.alias is not None and (old.alias, old.mac) == (new.alias, new.mac)
+
+
+def _same_place(old: HostNic, new: HostNic) -> bool:
+    return old.pci is not None and (old.pci, old.mac) == (new.pci, new.mac)
+
+
+def _same_mac(old: HostNic, new: HostNic) -> bool:
+    # Two aliases that differ are two devices, whatever their MAC: one was unplugged and another plugged in.
+    return old.mac == new.mac and (old.alias is None or new.alias is None)
+
+
+def _same_slot(old: HostNic, new: HostNic) -> bool:
+    return old.pci is not None and old.pci == new.pci and (old.alias is None or new.alias is None)
+
+
+def diff(old: VmEntry | None, new: VmEntry) -> tuple[Change, ...]:
+    """What is different in `new`, in the order: the VM, its agent, its NICs."""
+    return tuple(_changes(old, new))
+
+
+def _changes(old: VmEntry | None, new: VmEntry) -> Iterator[Change]:
+    if old is None:
+        yield Change(ChangeKind.VM_ADDED, f"found on this host with {len(new.nics)} NICs", new=new.vm.name)
+    else:
+        yield from _vm_changes(old, new)
+    before = {entry.id: entry for entry in old.nics} if old is not None else {}
+    for entry in new.nics:
+        earlier = before.pop(entry.id, None)
+        yield from _attached(entry) if earlier is None else _nic_changes(earlier, entry)
+    for entry in before.values():
+        yield _nic_change(ChangeKind.NIC_DETACHED, entry, f"{_called(entry)} detached", old=entry.naming.name)
+
+
+def _vm_changes(old: VmEntry, new: VmEntry) -> Iterator[Change]:
+    if old.vm.name != new.vm.name:
+        sentence = f"renamed from {printable(old.vm.name)}"
+        yield Change(ChangeKind.VM_RENAMED, sentence, old=old.vm.name, new=new.vm.name)
+    if old.state is not new.state:
+        sentence = f"was {old.state.value}, is {new.state.value}"
+        yield Change(ChangeKind.VM_STATE, sentence, old=old.state.value, new=new.state.value)
+    if old.agent.state is not new.agent.state:
+        yield Change(
+            ChangeKind.AGENT_STATE,
+            f"agent was {old.agent.state.value}, is {new.agent.state.value}: {new.agent.message}",
+            old=old.agent.state.value,
+            new=new.agent.state.value,
+            details={"message": new.agent.message},
+        )
+
+
+def _attached(entry: NicEntry) -> Iterator[Change]:
+    where = entry.nic.network or entry.nic.source or entry.nic.type
+    yield _nic_change(ChangeKind.NIC_ATTACHED, entry, f"{entry.nic.mac} attached ({printable(where)})")
+    if entry.naming.name is not None:
+        yield _named(entry)
+
+
+def _nic_changes(old: NicEntry, new: NicEntry) -> Iterator[Change]:
+    yield from _host_side(old, new)
+    before, after = old.naming.name, new.naming.name
+    if before is None and after is not None:
+        yield _named(new)
+    elif before is not None and after is None:
+        sentence = f"{before} ({new.nic.mac}) lost its name: {new.naming.reason}"
+        details = {"reason": new.naming.reason, "candidates": list(new.naming.candidates)}
+        yield _nic_change(ChangeKind.NIC_UNNAMED, new, sentence, old=before, details=details)
+    elif before != after:
+        yield _nic_change(
+            ChangeKind.NIC_RENAMED, new, f"{before} renamed to {after} ({new.nic.mac})", old=before, new=after
+        )
+    yield from _guest_side(old, new)
+
+
+def _host_side(old: NicEntry, new: NicEntry) -> Iterator[Change]:
+    if old.nic.mac != new.nic.mac:
+        sentence = f"{_called(new)}: MAC was {old.nic.mac}"
+        yield _nic_change(ChangeKind.NIC_MAC, new, sentence, old=old.nic.mac, new=new.nic.mac)
+    if (old.nic.link, old.nic.network, old.nic.source) != (new.nic.link, new.nic.network, new.nic.source):
+        was, now = _cable(old), _cable(new)
+        yield _nic_change(ChangeKind.NIC_LINK, new, f"{_called(new)}: was {was}, is {now}", old=was, new=now)
+
+
+def _cable(entry: NicEntry) -> str:
+    where = entry.nic.network or entry.nic.source
+    return f"{entry.nic.link} on {printable(where)}" if where else entry.nic.link
+
+
+def _guest_side(old: NicEntry, new: NicEntry) -> Iterator[Change]:
+    if old.naming.guest_mac != new.naming.guest_mac and Verdict.NAMED is new.naming.verdict:
+        now = new.naming.guest_mac or new.nic.mac
+        yield _nic_change(
+            ChangeKind.NIC_MAC,
+            new,
+            f"{_called(new)}: the guest uses MAC {now}",
+            old=old.naming.guest_mac or old.nic.mac,
+            new=now,
+            details={"guest": True},
+        )
+    if (old.naming.addresses, old.naming.stack) != (new.naming.addresses, new.naming.stack):
+        was, now = _addresses(old), _addresses(new)
+        yield _nic_change(
+            ChangeKind.NIC_ADDRESSES,
+            new,
+            f"{_called(new)}: {', '.join(now) or 'no addresses'}",
+            old=" ".join(was),
+            new=" ".join(now),
+            details={"addresses": now, "stack": [_layer(layer) for layer in new.naming.stack]},
+        )
+
+
+def _addresses(entry: NicEntry) -> list[str]:
+    return [
+        address.ip if address.prefix is None else f"{address.ip}/{address.prefix}" for address in entry.naming.addresses
+    ]
+
+
+def _layer(layer: StackLayer) -> str:
+    return f"{layer.name} ({layer.kind.value})"
+
+
+def _called(entry: NicEntry) -> str:
+    return f"{entry.naming.name} ({entry.nic.mac})" if entry.naming.name is not None else entry.nic.mac
+
+
+def _named(entry: NicEntry) -> Change:
+    sentence = f"{entry.nic.mac} is {entry.naming.name} in the guest"
+    source = entry.naming.source.value if entry.naming.source else None
+    return _nic_change(ChangeKind.NIC_NAMED, entry, sentence, new=entry.naming.name, details={"name_source": source})
+
+
+def _nic_change(
+    kind: ChangeKind,
+    entry: NicEntry,
+    sentence: str,
+    *,
+    old: str | None = None,
+    new: str | None = None,
+    details: dict[str, object] | None = None,
+) -> Change:
+    return Change(kind, sentence, entry.id, entry.nic.mac, entry.nic.alias, old, new, details or {})
