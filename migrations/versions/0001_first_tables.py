@@ -79,7 +79,7 @@ def _create_past() -> None:
         sa.Column("candidates", sa.Text(), nullable=False),
         sa.Column("addresses", sa.Text(), nullable=False),
         sa.Column("stack", sa.Text(), nullable=False),
-        sa.CheckConstraint("to_at IS NULL OR to_at >= from_at", name="ck_spans_ends_after_start"),
+        sa.CheckConstraint("to_at IS NULL OR to_at >= from_at", name=op.f("ck_spans_ends_after_start")),
         sa.ForeignKeyConstraint(
             ["host", "vm_uuid", "nic_id"], ["nics.host", "nics.vm_uuid", "nics.id"], name="fk_spans_nics"
         ),

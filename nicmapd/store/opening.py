@@ -38,7 +38,7 @@ def open_store(url: str, *, host: str, clock: Clock) -> SqlStore:
     except BaseException:
         backend.close()
         raise
-    return SqlStore(backend, host=host)
+    return SqlStore(backend, host=host, clock=clock)
 
 
 def set_aside(url: str, *, at: datetime | None = None) -> Path:
@@ -67,7 +67,7 @@ def _migrate(backend: Backend) -> None:
     """Brings the tables to the newest revision, in one transaction: a kill leaves the old ones."""
     with translated(backend.place), backend.writer.begin() as connection:
         shared = connection.dialect.name == "postgresql"
-        with postgres.migrating(connection) if shared else nullcontext():
+        with postgres.migrating(connection, backend.place) if shared else nullcontext():
             upgrade(connection)
 
 

@@ -74,8 +74,8 @@ def open_backend(url: URL, host: str) -> Backend:
         writer.dispose()
 
     try:
-        with translated(place):
-            revision = _revision(writer, place)
+        with translated(place), writer.begin() as connection:
+            revision = _revision(connection, place)
     except BaseException:
         close()
         raise
@@ -83,7 +83,7 @@ def open_backend(url: URL, host: str) -> Backend:
 
 
 @contextmanager
-def migrating(connection: Connection) -> Iterator[None]:
+def migrating(connection: Connection, place: str) -> Iterator[None]:
     """Waits until no other host changes the tables, and allows the time that it takes."""
     from nicmapd.store import postgres_driver
 
@@ -93,6 +93,7 @@ def migrating(connection: Connection) -> Iterator[None]:
     for limit in ("statement_timeout", "lock_timeout"):
         connection.execute(text(f"SET LOCAL {limit} = '{postgres_driver.MIGRATION_PATIENCE:g}s'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
+    _revision(connection, place)  # a newer program may have been first
     yield
     driver.patience = postgres_driver.PATIENCE
 
@@ -130,8 +131,7 @@ def _engine(url: URL, *, writes: bool) -> Engine:
     )
 
 
-def _revision(writer: Engine, place: str) -> str | None:
-    with writer.begin() as connection:
-        if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
-            return None
-        return known_revision(connection.scalars(text("SELECT version_num FROM alembic_version")), place)
+def _revision(connection: Connection, place: str) -> str | None:
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    return known_revision(connection.scalars(text("SELECT version_num FROM alembic_version")), place)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
 
-from nicmapd.errors import StoreLocked
+from nicmapd.errors import StoreLocked, Unavailable
 
 #: Seconds for one statement, its answer included. The server's own limit (postgres.py) comes first, unless the server
 #: or the way to it hangs.
@@ -17,6 +19,10 @@ PATIENCE = 12.0
 
 #: The same for a migration, which may have to rewrite a table.
 MIGRATION_PATIENCE = 600.0
+
+#: How often, and how many seconds apart, to look whether a lost session has ended: it takes some milliseconds.
+_END_ATTEMPTS = 20
+_END_PAUSE = 0.1
 
 _Result = TypeVar("_Result")
 
@@ -59,43 +65,67 @@ class HostLock:
         self._number = lock_number(host)
         self._host = host
         self._place = place
-        self._session: tuple[Any, ...] | None = None
+        self._session: _Session | None = None
 
     def take(self, connection: psycopg.Connection[Any], _record: object = None) -> None:
-        """Raises `StoreLocked` if another session has it, and that is not our own lost one."""
+        """Raises `StoreLocked` if another daemon has it, `Unavailable` if a lost session of ours does not end."""
         try:
             holder = self._try(connection)
-            if holder is not None and holder[:2] == self._session:
-                # We lost that session, but the server has not noticed.
-                connection.execute("SELECT pg_terminate_backend(%s, 2000)", holder[:1])
-                holder = self._try(connection)
+            if holder is not None and holder == self._session:
+                holder = self._end_lost(connection, holder)
             if holder is not None:
-                raise StoreLocked(
-                    f"{self._place} is in use by another nicmapd for this host ({self._host}), in session {holder[0]} "
-                    f"from {holder[2] or 'the same machine'}; stop that one, or give this one another store.url",
-                    holder=str(holder[0]),
-                )
+                raise self._refusal(holder)
             connection.commit()  # the lock is the session's, not the transaction's
         except BaseException:
             connection.close()
             raise
 
-    def _try(self, connection: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
-        """None if the lock is ours now, else who has it: (process, since, address)."""
+    def _try(self, connection: psycopg.Connection[Any]) -> _Session | None:
+        """None if the lock is ours now, else who has it."""
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", (self._number,)).fetchone()
-        taken = row is not None and row[0]
-        who = connection.execute(_OURSELVES if taken else _HOLDER, () if taken else _split(self._number)).fetchone()
-        if taken:
-            self._session = who
+        if row is not None and row[0]:
+            self._session = _session(connection, _OURSELVES)
             return None
-        return who or (0, None, None)  # it was let go of in between; the next attempt will have it
+        # It may have been let go of in between; the next attempt will have it.
+        return _session(connection, _HOLDER, self._number >> 32, self._number & 0xFFFFFFFF) or _Session(0, None, None)
+
+    def _end_lost(self, connection: psycopg.Connection[Any], lost: _Session) -> _Session | None:
+        """Ends the session that we lost and the server has kept; None if the lock is ours then."""
+        connection.execute("SELECT pg_terminate_backend(%s)", (lost.process,))
+        for _ in range(_END_ATTEMPTS):
+            holder = self._try(connection)
+            if holder is None:
+                return None
+            time.sleep(_END_PAUSE)
+        return holder
+
+    def _refusal(self, holder: _Session) -> Unavailable:
+        if holder == self._session:
+            return Unavailable(
+                f"{self._place} has not ended our lost session {holder.process} yet, which keeps the lock of this host"
+            )
+        return StoreLocked(
+            f"{self._place} is in use by another nicmapd for this host ({self._host}), in session {holder.process} "
+            f"from {holder.address or 'the same machine'}; stop that one, or give this one another store.url",
+            holder=str(holder.process),
+        )
 
 
-def _split(number: int) -> tuple[int, int]:
-    return number >> 32, number & 0xFFFFFFFF
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A session of the server; process numbers are used again, so its beginning belongs to it."""
+
+    process: int
+    since: datetime | None
+    address: str | None
 
 
-_OURSELVES = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+def _session(connection: psycopg.Connection[Any], query: LiteralString, *arguments: int) -> _Session | None:
+    row = connection.execute(query, arguments).fetchone()
+    return None if row is None else _Session(*row)
+
+
+_OURSELVES = "SELECT pid, backend_start, host(client_addr) FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
 _HOLDER = """
 SELECT a.pid, a.backend_start, host(a.client_addr)

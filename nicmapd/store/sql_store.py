@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from nicmapd.errors import Unavailable
 from nicmapd.model import Change, FeedItem, PastNic, VmEntry, VmRef
-from nicmapd.ports import StoredVm
+from nicmapd.ports import Clock, StoredVm
 from nicmapd.store import pruning, reading, writing
 from nicmapd.store.backend import Backend
 from nicmapd.store.faults import translated
@@ -20,6 +20,12 @@ from nicmapd.store.faults import translated
 #: Seconds that a write waits for others before it. They take milliseconds, unless the disk or the server hangs: then
 #: it is better to say so than to hold up one caller after the other.
 _TURN_SECONDS = 15.0
+
+#: A call that fails after this many seconds has met a database that hangs, not one that says no.
+_SLOW_SECONDS = 1.0
+
+#: Seconds for which such a database is left alone: callers are told at once, and go on with what is in memory.
+_REST_SECONDS = 5.0
 
 
 class SqlStore:
@@ -29,9 +35,11 @@ class SqlStore:
     the next call tries again, with a new connection if the old one is lost.
     """
 
-    def __init__(self, backend: Backend, *, host: str) -> None:
+    def __init__(self, backend: Backend, *, host: str, clock: Clock) -> None:
         self._backend = backend
         self._host = host
+        self._clock = clock
+        self._rests_until = float("-inf")
         self._turn = threading.Lock()
         self._closed = False
         self._suppressed: Counter[str] = Counter()
@@ -54,13 +62,28 @@ class SqlStore:
             return dict(self._suppressed)
 
     @contextmanager
+    def _careful(self) -> Iterator[None]:
+        """Errors are ours, and a database that hangs costs few callers their time."""
+        self._refuse_closed()
+        began = self._clock.monotonic()
+        if began < self._rests_until:
+            raise Unavailable(f"{self._backend.place} did not answer in time a moment ago", fault="resting")
+        try:
+            with translated(self._backend.place):
+                yield
+        except Unavailable:
+            now = self._clock.monotonic()
+            if now - began > _SLOW_SECONDS:
+                self._rests_until = now + _REST_SECONDS
+            raise
+
+    @contextmanager
     def _alone(self) -> Iterator[None]:
         """One write at a time: there is one connection for them."""
         if not self._turn.acquire(timeout=_TURN_SECONDS):
             raise Unavailable(f"{self._backend.place} hangs: an earlier write is not finished", fault="busy")
         try:
-            self._refuse_closed()
-            with translated(self._backend.place):
+            with self._careful():
                 yield
         finally:
             self._turn.release()
@@ -72,8 +95,7 @@ class SqlStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        self._refuse_closed()
-        with translated(self._backend.place), self._backend.reader.begin() as connection:
+        with self._careful(), self._backend.reader.begin() as connection:
             yield connection
 
     def _refuse_closed(self) -> None:

@@ -37,6 +37,9 @@ _VACUUM_PAGES = 256
 #: The write-ahead log is cut to this size once it was copied into the file.
 _JOURNAL_BYTES = 4 * 1024 * 1024
 
+#: The first bytes of every SQLite file. SQLite itself takes a very short other file for an empty one.
+_MAGIC = b"SQLite format 3\0"
+
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
 #: Opened at the same time for reading; more wait for up to 5 s.
@@ -164,15 +167,20 @@ def _make_file(path: Path) -> None:
 
 def _inspect(path: Path, clock: Clock) -> str | None:
     """The schema revision of the file; nothing is written to it. None: there is no file, or an empty one."""
+    # A rollback journal is left only by a kill while the file was being made: it must be played back first.
+    unfinished = Path(f"{path}-journal").exists()
     try:
-        if path.stat().st_size == 0:
-            return None
+        with path.open("rb") as file:
+            header = file.read(len(_MAGIC))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
-    # A rollback journal is left only by a kill while the file was being made: it must be played back first.
-    mode = "rw" if Path(f"{path}-journal").exists() else "ro"
+    if not header:
+        return None
+    if header != _MAGIC and not unfinished:
+        raise StoreCorrupt(f"{path} is damaged (it is not an SQLite file)", fault="corrupt")
+    mode = "rw" if unfinished else "ro"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT / 1000)) as found:
             revision = _revision(found, path)
