@@ -56,7 +56,7 @@ async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
     try:
         return selection.find_nic(entry, text)
     except NotFound as error:
-        if error.details or query.looks_like_mac(text) or text.startswith(("alias:", "dev:")):
+        if query.looks_like_mac(text) or text.startswith(("alias:", "dev:")):
             raise
         bearer = await _last_bearer(context, entry, clean(text))
         if bearer is None:
@@ -80,6 +80,7 @@ def _moved(entry: VmEntry, name: str, bearer: PastNic) -> NotFound:
     if nic is None:
         return NotFound(
             f'{vm} has no NIC named "{name}" any more: it was detached ({bearer.nic.mac}){since}',
+            vm_uuid=entry.vm.uuid,
             mac=bearer.nic.mac,
             detached_at=until,
         )
@@ -88,10 +89,12 @@ def _moved(entry: VmEntry, name: str, bearer: PastNic) -> NotFound:
         return NotFound(
             f'{vm} has no NIC named "{name}" any more{since}: what bore it ({mac}) has no certain name now: '
             f"{nic.naming.reason}",
+            vm_uuid=entry.vm.uuid,
             mac=nic.nic.mac,
         )
     return NotFound(
         f'{vm} has no NIC named "{name}": it was renamed to "{nic.naming.name}"{since}',
+        vm_uuid=entry.vm.uuid,
         renamed_to=nic.naming.name,
         renamed_at=until,
         mac=nic.nic.mac,

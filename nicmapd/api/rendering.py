@@ -24,12 +24,15 @@ Json = dict[str, object]
 VOLATILE = frozenset({"seen_at", "age", "statistics"})
 
 
+#: Made once: json.dumps makes a new one for every call with other than its own defaults.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 _COUNTERS = tuple(one.name for one in fields(Statistics))
 
 
 def encode(content: object) -> bytes:
     """JSON in ASCII: whatever a name holds, `curl` on a terminal shows it escaped."""
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("\x7f", "\\u007f").encode("ascii")
+    return _ENCODER.encode(content).replace("\x7f", "\\u007f").encode("ascii")
 
 
 def reply(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -62,7 +62,8 @@ def selector(nic: HostNic, naming: Naming, nics: Sequence[NicEntry]) -> str:
 
 
 def find_nic(entry: VmEntry, text: str) -> NicEntry:
-    """The NIC of `entry` that `text` means. Raises `NotFound`, or `Ambiguous` with the `candidates`.
+    """The NIC of `entry` that `text` means. Raises `NotFound` (with `vm_uuid`: the VM is there), or `Ambiguous` with
+    the `candidates`.
 
     A certain name means the NIC that bears it, also where another NIC of the VM lists it among its candidates:
     certain is certain. A name that is only a candidate, of one NIC or of several, is ambiguous.
@@ -83,10 +84,10 @@ def find_nic(entry: VmEntry, text: str) -> NicEntry:
         _ambiguous(
             entry,
             maybe,
-            f'"{name}" may be {_count(maybe)} of {_vm(entry)}, and none for certain: {maybe[0].naming.reason}; '
+            f'"{name}" may be {_count(maybe)} of {_vm(entry)}, but that is not certain: {maybe[0].naming.reason}; '
             "give a MAC, alias:... or dev:...",
         )
-    raise NotFound(f'{_vm(entry)} has no NIC named "{name}"; {_what_there_is(entry)}')
+    raise NotFound(f'{_vm(entry)} has no NIC named "{name}"; {_what_there_is(entry)}', vm_uuid=entry.vm.uuid)
 
 
 def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
@@ -97,6 +98,7 @@ def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
             used = selector(users[0].nic, users[0].naming, entry.nics)
             raise NotFound(
                 f"{_vm(entry)} has no NIC with the MAC {mac} in its domain XML; its guest uses it on {used}",
+                vm_uuid=entry.vm.uuid,
                 nic=used,
             )
     return _only(entry, found, mac)
@@ -104,7 +106,7 @@ def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
 
 def _only(entry: VmEntry, found: Sequence[NicEntry], text: str) -> NicEntry:
     if not found:
-        raise NotFound(f"{_vm(entry)} has no NIC {clean(text)}; {_what_there_is(entry)}")
+        raise NotFound(f"{_vm(entry)} has no NIC {clean(text)}; {_what_there_is(entry)}", vm_uuid=entry.vm.uuid)
     if len(found) > 1:
         many = f"{len(found)} NICs of {_vm(entry)} are {clean(text)}"
         _ambiguous(entry, found, f"{many}; give alias:..., dev:... or a name")
@@ -116,7 +118,7 @@ def _ambiguous(entry: VmEntry, found: Sequence[NicEntry], message: str) -> NoRet
 
 
 def _count(found: Sequence[NicEntry]) -> str:
-    return "one NIC" if len(found) == 1 else f"any of {len(found)} NICs"
+    return "a NIC" if len(found) == 1 else f"any of {len(found)} NICs"
 
 
 def _vm(entry: VmEntry) -> str:

@@ -41,7 +41,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.service import FakeService
 
 #: A domain name that libvirt takes; it must never reach a terminal or a header as it is.
-HOSTILE = "<b>\x1b[31mred\u202e [/oops] 以太网\udcff"
+HOSTILE = "<b>\x1b[31mred\u202e [/oops] 以太网"
 
 #: Guest names, as agent.py would give them: cleaned, but whatever is printable.
 HOSTILE_NAMES = (
@@ -200,15 +200,17 @@ class World:
         return past
 
 
-def empty_world() -> World:
+def empty_world(*, now: datetime | None = None) -> World:
+    """A host without VMs, at `now` (else the fake clock's own time)."""
     clock = FakeClock()
+    clock.wall = now or clock.wall
     board = Board(clock)
     return World(clock, board, StubStore(), FakeService(board, clock, host=HOST))
 
 
-def make_world() -> World:
+def make_world(*, now: datetime | None = None) -> World:
     """The host of the module's table."""
-    world = empty_world()
+    world = empty_world(now=now)
     _add_web1(world)
     pair_mac = "52:54:00:aa:aa:aa"
     world.vm(

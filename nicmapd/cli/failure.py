@@ -1,0 +1,132 @@
+"""How it ends when it does not work: two lines on stderr (what, and what to do next) and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+
+from nicmapd.cli import words
+from nicmapd.cli.session import Session, encode
+from nicmapd.client import DEFAULT_SOCKET, NotPermitted, TimedOut, Unreachable
+from nicmapd.errors import NicmapError
+from nicmapd.text import printable
+
+OK, FAILED, USAGE, TIMEOUT, REFUSED, CONFLICT, STALE, UNREACHABLE, FORBIDDEN, NOT_FOUND = 0, 1, 2, 3, 4, 5, 6, 8, 9, 10
+#: As a shell says of a program that Ctrl-C ended.
+INTERRUPTED = 130
+
+#: What each code of the api comes to.
+_EXIT_CODES: Mapping[str, int] = {
+    "not_found": NOT_FOUND,
+    "ambiguous": CONFLICT,
+    "conflict": CONFLICT,
+    "precondition_failed": CONFLICT,
+    "invalid": USAGE,
+    "stale": STALE,
+    "unsupported": FAILED,
+    "unavailable": FAILED,
+    "forbidden": FORBIDDEN,
+    "internal": FAILED,
+}
+
+
+def exit_code(error: NicmapError) -> int:
+    """The exit code that tells of `error`."""
+    if isinstance(error, Unreachable):
+        return UNREACHABLE
+    if isinstance(error, TimedOut):
+        return TIMEOUT
+    return _EXIT_CODES.get(error.code, FAILED)
+
+
+def tell(error: NicmapError, session: Session) -> int:
+    """Prints what is wrong and what to do next; gives the exit code."""
+    code = exit_code(error)
+    if session.json:
+        document = {"code": error.code, "detail": error.message, "exit_code": code, **error.details}
+        sys.stderr.write(encode(document) + "\n")
+        return code
+    what = printable(_what(error))
+    sys.stderr.write(f"nicmapctl: {what}\n")
+    following = next_step(error, session)
+    if following:
+        sys.stderr.write(f"{following}\n")
+    sys.stderr.flush()
+    return code
+
+
+def _what(error: NicmapError) -> str:
+    """The message, with an age where it has a time: "renamed 2 h ago" is what people think in."""
+    for member in ("renamed_at", "detached_at"):
+        moment = error.details.get(member)
+        if isinstance(moment, str):
+            return error.message.replace(f" at {moment}", f" {words.ago_of(moment)}")
+    return error.message
+
+
+def next_step(error: NicmapError, session: Session) -> str:
+    """What to do about it, one line, or nothing."""
+    command, vm = (*session.subject, "", "")[:2]
+    renamed, candidates = error.details.get("renamed_to"), error.details.get("candidates")
+    if isinstance(renamed, str) and vm:
+        return f"Try: {line(command, vm, renamed)}"
+    if isinstance(candidates, list) and candidates:
+        return f"Try: {_with_candidates(session, [str(one) for one in candidates])}"
+    if isinstance(error, NotPermitted):
+        return "Root may (sudo nicmapctl ...), and members of the group nicmapd (usermod -aG nicmapd USER, log in anew)"
+    if isinstance(error, Unreachable):
+        return _unreachable(session)
+    if isinstance(error, TimedOut):
+        return f"Try: {line('status')}"
+    if error.code == "not_found":
+        uuid = error.details.get("removed_uuid")
+        if isinstance(uuid, str):
+            return f"Try: {line('history', uuid)}"
+        return f"Try: {line('list', vm) if 'vm_uuid' in error.details else line('list')}"
+    if error.code == "unavailable" and vm:
+        return f"What was known stays known: {line('show', vm)}"
+    if error.code == "invalid" and command:
+        return f"See: nicmapctl {command} --help"
+    if error.code == "internal":
+        return "Its log has the details: journalctl -u nicmapd"
+    return ""
+
+
+def _unreachable(session: Session) -> str:
+    if session.url is None and session.socket == DEFAULT_SOCKET:
+        return "Is it running? systemctl status nicmapd (its api.socket may be elsewhere: --socket, $NICMAPD_SOCKET)"
+    return "Is it running, and is this its address? (--socket, --url, $NICMAPD_SOCKET, $NICMAPD_URL)"
+
+
+def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
+    """The call again with what would be clear, for the first few."""
+    command, *rest = session.subject or ("show",)
+    if len(rest) > 1:  # a NIC was meant
+        return "  or  ".join(line(command, rest[0], candidate) for candidate in candidates[:3])
+    return "  or  ".join(line(command, candidate) for candidate in candidates[:3])
+
+
+def line(*parts: str) -> str:
+    """A command line that can be copied."""
+    return " ".join(["nicmapctl", *(shlex.quote(printable(part)) for part in parts if part)])
+
+
+def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoReturn:
+    """Usage error that says which command was meant."""
+    near = difflib.get_close_matches(word, known, n=1)
+    meant = f', did you mean "{near[0]}"?' if near else ""
+    raise click.UsageError(f'there is no command "{printable(word)}"{meant} (there are {", ".join(known)})', ctx)
+
+
+def tell_usage(error: click.ClickException) -> int:
+    """Prints what is wrong with the call and where it is explained; gives the exit code."""
+    sys.stderr.write(f"nicmapctl: {printable(error.format_message())}\n")
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "nicmapctl"
+        sys.stderr.write(f"See: {path} --help\n")
+    return error.exit_code

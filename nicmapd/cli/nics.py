@@ -1,0 +1,142 @@
+"""NICs for people: a row of a table, a sheet with everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nicmapd.cli import table, words
+from nicmapd.cli.table import Cell
+
+HEADERS = ("VM", "NIC", "MAC", "NETWORK", "HOST-IF", "STATE", "ADDRESSES", "AGE")
+
+_COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "bad", "unseen": "bad", "never": "dim"}
+
+
+def print_table(nics: Sequence[Any]) -> str:
+    """NICs, one a line. The column NOTE is there if any NIC has one."""
+    rows = [_row(nic) for nic in nics]
+    headers = [*HEADERS, "NOTE"]
+    if not any(row[-1].text for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    return table.render(headers, rows, limit=table.terminal_width(), colour=table.colourful())
+
+
+def _row(nic: Any) -> list[Cell]:
+    addresses = tuple(address_text(one) for one in nic["addresses"])
+    state = nic["name_state"]
+    return [
+        Cell(words.text(nic["vm"])),
+        Cell(words.text(nic["name"]), "strong"),
+        Cell(words.text(nic["mac"])),
+        Cell(words.text(nic["network"] or nic["source"] or f"({nic['type']})")),
+        Cell(words.text(nic["target"])),
+        Cell(words.text(state), _COLOURS.get(state, "")),
+        Cell(" ".join(addresses) or "-", parts=addresses),
+        Cell(words.age(nic["age"])),
+        Cell(note(nic), "dim"),
+    ]
+
+
+def address_text(address: Any) -> str:
+    """`192.168.122.10/24`."""
+    prefix = address["prefix"]
+    return words.text(address["ip"] if prefix is None else f"{address['ip']}/{prefix}")
+
+
+def note(nic: Any) -> str:
+    """What a reader of the row should know beside it, in a few words."""
+    state = nic["name_state"]
+    if state == "ambiguous":
+        return words.text(" or ".join(nic["candidates"][:4]))
+    if state == "unseen":
+        return "not in the guest"
+    if state in ("stale", "last_known", "never") and nic["agent_state"] not in (None, "ok"):
+        return words.AGENT.get(nic["agent_state"], words.text(nic["agent_state"]))
+    if nic["guest_mac"] is not None:
+        return f"guest uses {words.text(nic['guest_mac'])}"
+    if nic["link"] == "down":
+        return "link down"
+    return ""
+
+
+def sheet(nic: Any) -> str:
+    """Everything that is known of a NIC."""
+    colour = table.colourful()
+    title = f"{words.text(nic['vm'])} {words.text(nic['name'])}" if nic["name"] else words.text(nic["vm"])
+    head = table.paint(f"{title}  {words.text(nic['mac'])}", "strong", on=colour)
+    return f"{head}\n" + table.sheet(
+        [
+            ("name", _name(nic)),
+            ("reason", words.text(nic["reason"])),
+            ("evidence", [words.text(one) for one in nic["evidence"]]),
+            ("may be", ", ".join(words.text(one) for one in nic["candidates"])),
+            ("seen", "never" if nic["seen_at"] is None else f"{words.ago(nic['age'])}, {words.local(nic['seen_at'])}"),
+            ("guest MAC", words.text(nic["guest_mac"]) if nic["guest_mac"] else ""),
+            ("in a URL", "" if nic["reachable"] else "by MAC or alias only: its name reads as something else there"),
+            ("on the host", _host_side(nic)),
+            ("addresses", _addresses(nic["addresses"])),
+            ("on top of it", [_layer(one) for one in nic["stack"]]),
+            ("traffic", _traffic(nic["statistics"])),
+        ],
+        colour=colour,
+    )
+
+
+def _name(nic: Any) -> str:
+    state, why = words.text(nic["name_state"]), note(nic)
+    explained = f"{state} ({why})" if why and state in ("stale", "last_known", "never") else state
+    found = [words.text(nic["name"]) if nic["name"] else "not known", explained]
+    if nic["name_source"]:
+        found.append(f"by {words.text(nic['name_source'])}")
+    if nic["name_since"]:
+        found.append(f"since {words.since(nic['name_since'])}")
+    return ", ".join(found)
+
+
+def _host_side(nic: Any) -> list[str]:
+    attached = [f"{key} {words.text(nic[key])}" for key in ("type", "network", "source", "bridge") if nic[key]]
+    device = [
+        f"{label} {words.text(nic[key])}"
+        for label, key in (
+            ("alias", "alias"),
+            ("device", "target"),
+            ("model", "model"),
+            ("PCI", "pci"),
+            ("link", "link"),
+        )
+        if nic[key]
+    ]
+    return [", ".join(attached), ", ".join(device)]
+
+
+def _addresses(addresses: Any) -> list[str]:
+    """Each with the guest interface that has it, in two columns."""
+    texts = [address_text(one) for one in addresses]
+    space = max(map(len, texts), default=0)
+    return [f"{text:<{space}}  on {words.text(one['interface'])}" for text, one in zip(texts, addresses, strict=True)]
+
+
+def _layer(layer: Any) -> str:
+    mac = f"  {words.text(layer['mac'])}" if layer["mac"] else ""
+    return f"{words.text(layer['name'])} ({words.text(layer['kind'])}){mac}"
+
+
+def _traffic(counters: Any) -> list[str]:
+    if counters is None:
+        return []
+    found = []
+    for way in ("rx", "tx"):
+        parts = [words.size(counters[f"{way}_bytes"])]
+        parts += [
+            f"{counters[f'{way}_{what}']} {what}"
+            for what in ("packets", "errors", "dropped")
+            if counters[f"{way}_{what}"] is not None
+        ]
+        found.append(f"{way} {', '.join(parts)}")
+    return found
+
+
+def unique(nics: Iterable[Any]) -> list[Any]:
+    """Each NIC once, in the order of its first appearance."""
+    return list({(nic["vm_uuid"], nic["id"]): nic for nic in nics}.values())

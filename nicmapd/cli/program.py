@@ -1,0 +1,106 @@
+"""The program: its global options, its commands by name, its end."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from nicmapd import __version__
+from nicmapd.cli import failure
+from nicmapd.cli.session import Session, connection_options
+from nicmapd.errors import NicmapError
+
+#: Name -> module under `commands`, in the order of `--help`; the command in it is called `command`.
+COMMANDS = {
+    "status": "status",
+    "list": "list",
+    "show": "show",
+    "resolve": "resolve",
+    "find": "find",
+    "history": "history",
+    "refresh": "refresh",
+}
+
+_EPILOG = """\b
+Examples:
+  nicmapctl list                        every NIC of every VM
+  nicmapctl resolve web1 eth0           its MAC, alone on stdout
+  nicmapctl find 192.168.122.10         whose address is that?
+  nicmapctl history web1 eth0           what it was called before
+
+A VM is given by name or UUID; a NIC by guest name, MAC, alias:net0 or dev:vnet1.
+
+\b
+Exit codes: 0 ok, 1 failed or degraded, 2 usage, 3 timeout, 4 refused by the guest,
+5 conflict or ambiguous, 6 stale, 8 daemon not reachable, 9 not permitted, 10 not found.
+"""
+
+
+class Commands(click.Group):
+    """Finds commands by name, and turns errors into two lines and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"nicmapd.cli.commands.{COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            failure.unknown_command(ctx, args[0], list(COMMANDS))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        session = ctx.ensure_object(Session)
+        try:
+            return super().invoke(ctx)
+        except NicmapError as error:
+            ctx.exit(failure.tell(error, session))
+        finally:
+            session.close()
+
+
+@click.group(
+    cls=Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="nicmapctl", message="%(prog)s %(version)s")
+@connection_options
+def program() -> None:
+    """Shows which NIC of a VM is which in its guest, now and in the past."""
+
+
+def main() -> NoReturn:
+    """Runs nicmapctl and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal without UTF-8 shows what it can, and the rest escaped.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """One call (None: that of this process); the exit code."""
+    try:
+        code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False)
+    except click.ClickException as error:
+        return failure.tell_usage(error)
+    except click.Abort:
+        return failure.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has had enough. What is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failure.FAILED
+    return code if isinstance(code, int) else failure.OK

@@ -1,0 +1,150 @@
+"""What the commands share: where the daemon is, how to print, what the call was about."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nicmapd.client import DEFAULT_SOCKET, Client
+from nicmapd.errors import Invalid
+from nicmapd.text import printable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Session:
+    """One call of nicmapctl.
+
+    `subject` is the words after `nicmapctl` as far as they name things: the hint in an error repeats them with what
+    would work.
+    """
+
+    json: bool = False
+    socket: str = DEFAULT_SOCKET
+    url: str | None = None
+    token_file: str | None = None
+    subject: tuple[str, ...] = ()
+    _said: set[str] = field(default_factory=set, repr=False)
+    _client: Client | None = field(default=None, repr=False)
+
+    @property
+    def client(self) -> Client:
+        """The connection to the daemon."""
+        if self._client is None:
+            self._client = Client(socket_path=self.socket, url=self.url, token=self._token())
+        return self._client
+
+    def take(self, name: str, value: Any, *, said: bool) -> None:
+        """Sets an option. `said`: on the command line, which wins over the environment, also over that of the other
+        address: `--socket` means the socket though $NICMAPD_URL is set."""
+        rival = {"socket": "url", "url": "socket"}.get(name)
+        if not said and (name in self._said or rival in self._said):
+            return
+        setattr(self, name, value)
+        if said:
+            self._said.add(name)
+            if name == "socket":
+                self.url = None
+
+    def _token(self) -> str | None:
+        import os
+
+        if self.token_file is None:
+            return os.environ.get("NICMAPD_TOKEN") or None
+        try:
+            return Path(self.token_file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(f"--token-file {printable(self.token_file)}: {error}") from error
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def about(self, *words: str | None) -> None:
+        """Says what this call is about: the command, the VM, the NIC."""
+        self.subject = tuple(word for word in words if word is not None)
+
+    def print_json(self, document: object) -> None:
+        """One JSON document, in ASCII: control characters of whatever kind come out escaped."""
+        sys.stdout.write(encode(document, indent=2) + "\n")
+        sys.stdout.flush()
+
+    def print(self, text: str) -> None:
+        """Lines for people; whatever came from outside is escaped by then."""
+        sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark beside the data."""
+        sys.stderr.write(f"nicmapctl: {text}\n")
+        sys.stderr.flush()
+
+
+def encode(document: object, *, indent: int | None = None) -> str:
+    return json.dumps(document, indent=indent).replace("\x7f", "\\u007f")
+
+
+def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that puts an option that was given into the session, wherever it stands in the call."""
+
+    def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if value is not None and source is not click.core.ParameterSource.DEFAULT:
+            ctx.ensure_object(Session).take(name, value, said=source is click.core.ParameterSource.COMMANDLINE)
+        return value
+
+    return callback
+
+
+def connection_options(function: F) -> F:
+    """--json, --socket, --url and --token-file, before the command."""
+    return _options(function, hidden=False)
+
+
+def command_options(function: F) -> F:
+    """The same after the command, where people write them too."""
+    return _options(function, hidden=True)
+
+
+def _options(function: F, *, hidden: bool) -> F:
+    options = (
+        click.option(
+            "--json", is_flag=True, expose_value=False, callback=_set("json"), help="Print JSON, with the API's names."
+        ),
+        click.option(
+            "--url",
+            metavar="URL",
+            envvar=None if hidden else "NICMAPD_URL",
+            expose_value=False,
+            callback=_set("url"),
+            hidden=hidden,
+            help="The daemon over TCP, such as http://host:8420; a token from $NICMAPD_TOKEN or --token-file.",
+        ),
+        click.option(
+            "--socket",
+            metavar="PATH",
+            envvar=None if hidden else "NICMAPD_SOCKET",
+            expose_value=False,
+            callback=_set("socket"),
+            hidden=hidden,
+            help=f"The daemon's socket  [default: $NICMAPD_SOCKET, else {DEFAULT_SOCKET}]",
+        ),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            expose_value=False,
+            callback=_set("token_file"),
+            hidden=hidden,
+            help="File with the bearer token for --url.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

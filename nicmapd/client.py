@@ -1,0 +1,214 @@
+"""The api from the other side: requests over the Unix socket or TCP, answers as plain JSON values.
+
+Imports little, for nicmapctl starts with every call. A problem document becomes the error of `errors` that its `code`
+names, with the same details; what keeps a request from being answered at all are the three errors below.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from nicmapd import errors
+from nicmapd.text import printable
+
+DEFAULT_SOCKET = "/run/nicmapd/api.sock"
+
+#: Seconds for an answer from memory or the store.
+TIMEOUT = 10.0
+#: Seconds for what asks a guest: libvirt may need 5 s + `agent.timeout` for a hung one, and 30 s more for one that
+#: another client holds.
+GUEST_TIMEOUT = 120.0
+
+#: The largest answer taken; a page of 1,000 NICs has about 1 MB.
+_MAX_ANSWER = 64 * 1024 * 1024
+_PAGE = 1000
+
+#: Members of a problem that are not details of ours. `message` would clash with the error's own parameter.
+_PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance", "message", "self", "state"})
+
+
+class Unreachable(errors.Unavailable):
+    """Nobody answers at the daemon's address."""
+
+
+class NotPermitted(errors.Forbidden):
+    """This user may not connect."""
+
+
+class TimedOut(errors.Unavailable):
+    """The daemon took too long."""
+
+
+_ERRORS: Mapping[str, type[errors.NicmapError]] = {
+    kind.code: kind
+    for kind in (
+        errors.NotFound,
+        errors.Ambiguous,
+        errors.Conflict,
+        errors.Invalid,
+        errors.Stale,
+        errors.PreconditionFailed,
+        errors.Unsupported,
+        errors.Unavailable,
+        errors.Forbidden,
+    )
+}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        end = time.monotonic() + (self.timeout or TIMEOUT)
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            try:
+                self.sock.connect(self._path)
+            except BlockingIOError:  # its queue is full; Linux does not wait for a place with a time-out set
+                self.sock.close()
+                if time.monotonic() > end:
+                    raise TimeoutError from None
+                time.sleep(0.02)
+            except BaseException:
+                self.sock.close()
+                raise
+            else:
+                return
+
+
+class Client:
+    """One connection to the daemon, kept between requests. Not thread-safe.
+
+    `url` (http or https) wins over `socket_path`. All methods raise `errors.NicmapError`.
+    """
+
+    def __init__(self, *, socket_path: str = DEFAULT_SOCKET, url: str | None = None, token: str | None = None) -> None:
+        self._url = urlsplit(url) if url else None
+        self._path = socket_path
+        self._headers = {"Accept": "application/json", "User-Agent": "nicmapctl"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        if self._url is not None and (self._url.scheme not in ("http", "https") or not self._url.hostname):
+            raise errors.Invalid(f"{printable(url or '')} is no address; give one such as http://127.0.0.1:8420")
+        self._connection: http.client.HTTPConnection | None = None
+        self._used = False
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is asked, for people."""
+        return printable(self._url.geturl() if self._url else self._path)
+
+    def get(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Any:
+        """The document at `/segments...`; keys of `query` that are None are left out."""
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        target = self._target(segments) + (f"?{urlencode(given, errors='surrogateescape')}" if given else "")
+        return self._ask("GET", target, timeout=TIMEOUT)
+
+    def items(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Iterator[Any]:
+        """The items of a list, page after page where it has pages."""
+        more: dict[str, str | None] = {"limit": str(_PAGE), **(query or {})}
+        while True:
+            page = self.get(*segments, query=more)
+            yield from page["items"]
+            if page.get("next") is None:
+                return
+            more["cursor"] = page["next"]
+
+    def post(self, *segments: str, timeout: float = GUEST_TIMEOUT) -> Any:
+        """The answer to a POST without a body."""
+        return self._ask("POST", self._target(segments), timeout=timeout)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _target(self, segments: tuple[str, ...]) -> str:
+        prefix = self._url.path.rstrip("/") if self._url else ""
+        # surrogateescape: an argument that is not UTF-8 arrives as the bytes that it was, and is refused in words.
+        return prefix + "/" + "/".join(quote(one, safe="", errors="surrogateescape") for one in segments)
+
+    def _ask(self, method: str, target: str, *, timeout: float) -> Any:
+        try:
+            answer, body = self._exchange(method, target, timeout)
+        except PermissionError as error:
+            raise NotPermitted(f"{self.address}: this user may not connect to nicmapd", address=self.address) from error
+        except TimeoutError as error:
+            raise TimedOut(f"nicmapd has not answered for {timeout:.0f} s ({self.address})") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+            raise Unreachable(f"nicmapd does not answer at {self.address}: {reason}", address=self.address) from error
+        return _read(answer, body, self.address)
+
+    def _exchange(self, method: str, target: str, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
+        """One request. A kept connection that the daemon closed meanwhile is opened again, once, for a GET."""
+        try:
+            return self._exchange_once(method, target, timeout)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            again = self._used and method == "GET"
+            self.close()
+            if not again:
+                raise
+            return self._exchange_once(method, target, timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def _exchange_once(self, method: str, target: str, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
+        if self._connection is None:
+            self._connection, self._used = self._open(timeout), False
+        connection = self._connection
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
+        connection.request(method, target, headers=self._headers)
+        answer = connection.getresponse()
+        body = answer.read(_MAX_ANSWER)
+        self._used = True
+        return answer, body
+
+    def _open(self, timeout: float) -> http.client.HTTPConnection:
+        if self._url is None:
+            return _UnixConnection(self._path, timeout=timeout)
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        try:
+            return kind(self._url.hostname or "", self._url.port, timeout=timeout)
+        except ValueError as error:
+            raise errors.Invalid(f"{self.address} is no address: {printable(str(error))}") from error
+
+
+def _read(answer: http.client.HTTPResponse, body: bytes, address: str) -> Any:
+    """The document of an answer, or the error that it tells of."""
+    kind = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
+    document: Any = None
+    good = 200 <= answer.status < 300
+    if good and not body:
+        return None
+    if kind in ("application/json", "application/problem+json"):
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            document = None
+    if document is None or (not good and not isinstance(document, dict)):
+        raise Unreachable(f"what answers at {address} is not nicmapd (status {answer.status})", address=address)
+    if good:
+        return document
+    raise error_of(document)
+
+
+def error_of(problem: Mapping[str, Any]) -> errors.NicmapError:
+    """A problem document as our error; an unknown code as a plain `NicmapError`."""
+    kind = _ERRORS.get(str(problem.get("code")), errors.NicmapError)
+    details = {key: value for key, value in problem.items() if key not in _PROBLEM_MEMBERS}
+    return kind(str(problem.get("detail") or problem.get("title") or "no reason is given"), **details)
