@@ -33,7 +33,7 @@ from nicmapd.logs import start_logging
 from nicmapd.model import AgentState, Outcome
 from nicmapd.ports import Clock, NicStore
 from nicmapd.refresh import Refresher
-from nicmapd.sdnotify import Notifier
+from nicmapd.sdnotify import Notifier, listening_sockets
 from nicmapd.status import DaemonStatus, StoreStatus
 from nicmapd.watch import Watcher
 
@@ -81,7 +81,7 @@ class Daemon:
             self._board = Board(self._clock)
             self._keeper = Keeper(self._store, self._board, clock=self._clock)
             self._keeper.load()
-            self._sockets = open_sockets(settings.api)
+            self._sockets = open_sockets(settings.api, listening_sockets())
             undo.pop_all()
         self._hypervisor = LibvirtHypervisor(
             settings.libvirt.uri,

@@ -1,6 +1,7 @@
 """The service manager's notification protocol, sd_notify(3), and what it hands to a service.
 
-Source: systemd's man pages sd_notify(3) and sd_watchdog_enabled(3). Nothing happens without NOTIFY_SOCKET.
+Source: systemd's man pages sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3). Nothing happens without
+NOTIFY_SOCKET or LISTEN_FDS.
 """
 
 from __future__ import annotations
@@ -8,6 +9,33 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+
+#: The first descriptor that a manager hands over (SD_LISTEN_FDS_START).
+_FIRST_DESCRIPTOR = 3
+
+
+def listening_sockets(environment: Mapping[str, str] | None = None) -> list[socket.socket]:
+    """The listening stream sockets of nicmapd.socket (socket activation), ready for an event loop; [] without it.
+
+    Call it once: the sockets own the descriptors. What is handed over and is no such socket stays untouched.
+    """
+    environment = os.environ if environment is None else environment
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return []
+    found: list[socket.socket] = []
+    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)):
+        try:
+            one = socket.socket(fileno=descriptor)
+        except OSError:
+            continue
+        if one.type != socket.SOCK_STREAM or not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            one.detach()
+            continue
+        one.set_inheritable(False)
+        one.setblocking(False)
+        found.append(one)
+    return found
 
 
 class Notifier:

@@ -24,11 +24,15 @@ MODE = 0o660
 BACKLOG = 128
 
 
-def open_sockets(settings: ApiConfig) -> list[socket.socket]:
-    """The listening sockets that `settings` ask for. Raises `Unavailable` with what is wrong and what to do."""
-    found: list[socket.socket] = []
+def open_sockets(settings: ApiConfig, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """The `inherited` listening sockets (the service manager's) and those that `settings` ask for besides.
+
+    Raises `Unavailable` with what is wrong and what to do; all are closed then.
+    """
+    found: list[socket.socket] = list(inherited)
+    paths = {one.getsockname() for one in inherited if one.family == socket.AF_UNIX}
     try:
-        if settings.socket:
+        if settings.socket and settings.socket not in paths:
             found.append(listen_unix(Path(settings.socket)))
         if settings.listen:
             found.extend(listen_tcp(settings.listen))

@@ -120,6 +120,21 @@ def test_one_socket_that_fails_closes_the_other(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_an_inherited_socket_takes_the_place_of_its_path_and_keeps_its_file(tmp_path: Path) -> None:
+    handed, own = tmp_path / "api.sock", tmp_path / "own.sock"
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.bind(str(handed))
+        manager.listen()
+        inherited = socket.socket(fileno=os.dup(manager.fileno()))
+        assert open_sockets(ApiConfig(socket=str(handed)), [inherited]) == [inherited]
+        close_sockets([inherited])
+        assert handed.exists()
+        inherited = socket.socket(fileno=os.dup(manager.fileno()))
+        both = open_sockets(ApiConfig(socket=str(own)), [inherited])
+        assert [one.getsockname() for one in both] == [str(handed), str(own)]
+        close_sockets(both)
+
+
 def test_no_sockets_at_all_are_fine() -> None:
     assert open_sockets(ApiConfig(socket="", listen="")) == []
 
