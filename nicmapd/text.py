@@ -9,6 +9,7 @@ type what he sees: ESC becomes the four characters `\\x1b`, a bidi override `\\u
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 #: Longest guest text kept, in characters. Linux names have 15 bytes; Windows' FriendlyName has at most 256.
@@ -60,3 +61,19 @@ def printable(text: str, *, limit: int = 1000) -> str:
     """`text` for a terminal or a log line: as `clean`, for text that did not come through agent.py (libvirt's
     error messages, which quote guests; names of domains; words of an HTTP client)."""
     return clean(text, limit=limit)
+
+
+_MAC = re.compile(r"[0-9A-Fa-f]{1,2}(?:(:[0-9A-Fa-f]{1,2}){5}|(-[0-9A-Fa-f]{1,2}){5})")
+
+
+def normal_mac(text: str) -> str | None:
+    """The MAC in `text`, lower case with colons; None if there is none that a NIC can have.
+
+    Upper case, dashes and octets of one digit are read. All zero, broadcast and multicast are no NIC's, and neither
+    are addresses of 3, 8 or 20 octets (tunnels, FireWire, InfiniBand).
+    """
+    if not _MAC.fullmatch(text):
+        return None
+    octets = [octet.zfill(2) for octet in text.lower().replace("-", ":").split(":")]
+    mac = ":".join(octets)
+    return None if int(octets[0], 16) & 1 or mac == "00:00:00:00:00:00" else mac
