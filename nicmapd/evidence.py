@@ -12,12 +12,9 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from nicmapd import shapes
 from nicmapd.model import GuestInterface, GuestReply, Probe, Statistics
-
-_NOTHING: Mapping[str, Known] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +31,14 @@ class Memory:
     """What earlier passes over a guest taught; all of it may be lost without harm to what is right.
 
     `known`: by interface name. `held`: NICs (by MAC and alias) whose name was kept once over a reply without their
-    MAC. The others count only where nothing can be probed: `rivals`, pairs (MAC, name) that were seen beside another
-    candidate; `doubts`, pairs that may be the result of swapped MACs.
+    MAC. The others count only where nothing can be probed: `last`, the counters of each NIC (by MAC and alias) when its
+    name was certain; `rivals`, pairs (MAC, name) that were seen beside another candidate; `doubts`, pairs that may be
+    the result of swapped MACs.
     """
 
-    known: Mapping[str, Known] = field(default=_NOTHING)
+    known: Mapping[str, Known] = field(default_factory=dict)
     held: frozenset[tuple[str, str | None]] = frozenset()
+    last: Mapping[tuple[str, str | None], Statistics] = field(default_factory=dict)
     rivals: frozenset[tuple[str, str]] = frozenset()
     doubts: frozenset[tuple[str, str]] = frozenset()
 

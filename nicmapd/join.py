@@ -224,6 +224,9 @@ def _single(case: _Case, number: int, one: Folded, ruled_out: tuple[str, ...]) -
     doubt = _doubt(case, number, one, alone=not ruled_out)
     if doubt is not None:
         return _unsure(doubt, [one.name, *_swapped_with(case, number, one)], ruled_out, doubtful=True)
+    last = case.memory.last.get((nic.mac, nic.alias))
+    if continues(last, one.interface.statistics) is False:
+        return _unsure(f"the counters of {one.name} are not those that this NIC had", [one.name], ruled_out)
     if ruled_out:
         return _sure(one, NameSource.INFERRED, "the only interface with this MAC that is left", *ruled_out)
     return _sure(one, NameSource.AGENT, "the only interface with this NIC's MAC", f"only {one.name} has this MAC")
@@ -255,10 +258,6 @@ def _doubt(case: _Case, number: int, one: Folded, *, alone: bool) -> str | None:
         return _swap_doubt(case, number, one)
     if not alone and _other_nic_is_missing(case, number) and _bonded(case, one):
         return f"{one.name} may be another NIC of this VM: members of a bond share one MAC"
-    name = before.name if before is not None and before.name is not None else one.name
-    old = memory.known.get(name)
-    if old is not None and continues(old.counters, one.interface.statistics) is False:
-        return f"the counters of {one.name} are not those of the interface that this NIC was"
     return None
 
 
@@ -359,9 +358,16 @@ def _remember(case: _Case, decided: Sequence[_Decision]) -> Memory:
     if case.probing:
         return Memory(known=known, held=frozenset(kept))
     rivals, doubts = set(case.memory.rivals), set(case.memory.doubts)
+    last = {key: counters for key, counters in case.memory.last.items() if key in _keys(case)}
     for number, decision in enumerate(decided):
         _remember_doubt(case, number, decision, rivals, doubts)
-    return Memory(known, frozenset(kept), _bounded(rivals), _bounded(doubts))
+        if decision.chosen is not None and decision.chosen.interface.statistics is not None:
+            last[_keys(case)[number]] = decision.chosen.interface.statistics
+    return Memory(known, frozenset(kept), last, _bounded(rivals), _bounded(doubts))
+
+
+def _keys(case: _Case) -> list[tuple[str, str | None]]:
+    return [(nic.mac, nic.alias) for nic in case.nics]
 
 
 def _remember_doubt(
