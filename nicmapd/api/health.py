@@ -10,6 +10,7 @@ from starlette.responses import Response
 from nicmapd import __version__
 from nicmapd.api import query, rendering
 from nicmapd.api.context import Context
+from nicmapd.api.selection import unhurried
 from nicmapd.errors import Unavailable
 
 #: What `/` points at.
@@ -33,7 +34,7 @@ class Health:
     async def status(self, request: Request) -> Response:
         query.read(request, ())
         board = self._context.board
-        sights = [board.sight(entry) for entry in board.entries()]
+        sights = [board.sight(entry) async for entry in unhurried(board.entries())]
         return rendering.reply(rendering.status(self._context.service.status(), sights))
 
     async def alive(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from nicmapd.api import query, rendering, selection
 from nicmapd.api.context import Context
 from nicmapd.api.edge import segment
-from nicmapd.api.selection import Shown
+from nicmapd.api.selection import Wanted
 from nicmapd.errors import NotFound, Unavailable
 from nicmapd.model import NicEntry, PastNic, VmEntry
 from nicmapd.text import clean
@@ -46,9 +46,15 @@ async def current_vm(context: Context, name: str) -> VmEntry:
 
 async def _removed(context: Context, name: str) -> str | None:
     try:
-        return await context.past.ask(lambda: context.store.find_removed(name))
+        return await _removed_uuid(context, name)
     except Unavailable:
         return None  # only a hint
+
+
+async def _removed_uuid(context: Context, name: str) -> str | None:
+    if "\0" in name:  # no VM has one in its name, and not every database takes it in a question
+        return None
+    return await context.past.ask(lambda: context.store.find_removed(name))
 
 
 async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
@@ -114,10 +120,9 @@ async def map_of_vm(context: Context, name: str, at: datetime, values: dict[str,
 async def map_of_all(context: Context, at: datetime, values: dict[str, Any]) -> Response:
     """The NICs of all VMs as they were at `at`, a page of them."""
     place, limit = values["cursor"], values["limit"]
-    found = sorted(await _map_at(context, at, None), key=_place)
-    rest = [one for one in found if place is None or _place(one) > tuple(place)]
-    fits = selection.wanted(values)
-    fitting = [one for one in rest if fits(_shown(one))]
+    rest = _after(await _map_at(context, at, None), place)
+    wanted = Wanted.of(values)
+    fitting = [one for one in rest if _fits(one, wanted)]
     page = fitting[:limit]
     following = selection.make_cursor(*_place(page[-1])) if len(fitting) > limit else None
     documents = [rendering.past_nic(one, host=_host(context, one)) for one in page]
@@ -129,17 +134,25 @@ async def _map_at(context: Context, at: datetime, uuid: str | None) -> Sequence[
     return await context.past.ask(lambda: context.store.map_at(moment, uuid=uuid))
 
 
+def _after(found: Sequence[PastNic], place: list[str] | None) -> Sequence[PastNic]:
+    """What comes after `place` (VM name, VM UUID, NIC id), which the past keeps unless it was pruned meanwhile."""
+    if place is None:
+        return found
+    start = next((number + 1 for number, one in enumerate(found) if list(_place(one)) == place), None)
+    return found[start:] if start is not None else [one for one in found if list(_place(one)[:2]) > place[:2]]
+
+
 def _place(one: PastNic) -> tuple[str, str, str]:
     return one.vm.name, one.vm.uuid, one.nic_id
 
 
-def _shown(one: PastNic) -> Shown:
-    return Shown(one.nic, one.naming, rendering.past_state(one))
+def _fits(one: PastNic, wanted: Wanted) -> bool:
+    return wanted.fits(one.nic, one.naming) and wanted.state in (None, rendering.past_state(one))
 
 
 def _documents(context: Context, found: Sequence[PastNic], values: dict[str, Any]) -> list[rendering.Json]:
-    fits = selection.wanted(values)
-    return [rendering.past_nic(one, host=_host(context, one)) for one in found if fits(_shown(one))]
+    wanted = Wanted.of(values)
+    return [rendering.past_nic(one, host=_host(context, one)) for one in found if _fits(one, wanted)]
 
 
 def _host(context: Context, one: PastNic) -> str:
@@ -205,7 +218,7 @@ async def _known_uuid(context: Context, name: str) -> str:
     try:
         return selection.find_vm(context.board, name).vm.uuid
     except NotFound:
-        uuid = await context.past.ask(lambda: context.store.find_removed(name))
+        uuid = await _removed_uuid(context, name)
         if uuid is None:
             raise
         return uuid

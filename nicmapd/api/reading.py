@@ -5,7 +5,7 @@ All but the past is answered from the board, in memory, in the event loop; the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,7 @@ from nicmapd.api import history, query, rendering, selection
 from nicmapd.api.context import Context
 from nicmapd.api.edge import segment
 from nicmapd.api.rendering import Json
-from nicmapd.api.selection import AT, CURSOR, LIMIT, OF_ALL, OF_VM, Shown
-from nicmapd.board import Sight
+from nicmapd.api.selection import AT, CURSOR, LIMIT, OF_ALL, OF_VM, Wanted, unhurried
 from nicmapd.errors import AgentFailure, NotFound
 from nicmapd.model import AgentState, DomainState, NicEntry, VmEntry
 from nicmapd.text import clean
@@ -46,8 +45,8 @@ VM_KEYS = (
     LIMIT,
     CURSOR,
 )
-NICS_OF_VM_KEYS = (*(one.key for one in OF_VM.values()), AT)
-NICS_OF_ALL_KEYS = (*(one.key for one in OF_ALL.values()), AT, LIMIT, CURSOR)
+NICS_OF_VM_KEYS = (*OF_VM, AT)
+NICS_OF_ALL_KEYS = (*OF_ALL, AT, LIMIT, CURSOR)
 
 
 class Reading:
@@ -59,28 +58,22 @@ class Reading:
 
     async def vms(self, request: Request) -> Response:
         values = query.read(request, VM_KEYS)
-        place = values["cursor"]
+        place, limit = values["cursor"], values["limit"]
         selection.check_cursor(place, 2)
-        fitting = self._fitting_vms(values, place)
-        page, following = _page(fitting, values["limit"])
-        last = page[-1].entry.vm if following else None
+        found: list[VmEntry] = []
+        async for entry in unhurried(selection.after_vm(self._board.entries(), place)):
+            if _fits(entry, values):
+                found.append(entry)
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        last = page[-1].vm if len(found) > limit else None
         return rendering.reply(
             {
-                "items": [rendering.vm(sight) for sight in page],
+                "items": [rendering.vm(self._board.sight(entry)) for entry in page],
                 "next": selection.make_cursor(last.name, last.uuid) if last else None,
             }
         )
-
-    def _fitting_vms(self, values: dict[str, Any], place: list[str] | None) -> Iterator[Sight]:
-        state, agent, text = values["state"], values["agent"], values["q"]
-        for entry in selection.after_vm(self._board.entries(), place):
-            if state is not None and entry.state is not state:
-                continue
-            if agent is not None and entry.agent.state is not agent:
-                continue
-            if text is not None and text not in clean(entry.vm.name).lower() and text not in entry.vm.uuid:
-                continue
-            yield self._board.sight(entry)
 
     async def vm(self, request: Request) -> Response:
         query.read(request, ())
@@ -94,46 +87,53 @@ class Reading:
         if at is not None:
             return await history.map_of_vm(self._context, name, at, values)
         entry = await history.current_vm(self._context, name)
-        return rendering.reply(rendering.items(document for _, document in self._documents(entry, values)))
+        fitting = self._fitting(entry, Wanted.of(values))
+        return rendering.reply(rendering.items(await self._documents([(entry, nic) for nic in fitting])))
 
     async def nics(self, request: Request) -> Response:
         values = query.read(request, NICS_OF_ALL_KEYS)
-        place = values["cursor"]
+        place, limit = values["cursor"], values["limit"]
         selection.check_cursor(place, 3)
         if values["at"] is not None:
             return await history.map_of_all(self._context, values["at"], values)
-        found = self._after(place, values)
-        page, following = _page(found, values["limit"])
-        last = page[-1] if following else None
-        cursor = selection.make_cursor(last[0].vm.name, last[0].vm.uuid, last[1].id) if last else None
-        return rendering.reply({"items": [document for _, _, document in page], "next": cursor})
+        wanted = Wanted.of(values)
+        found: list[tuple[VmEntry, NicEntry]] = []
+        async for entry, start in unhurried(self._starting_at(place)):
+            found.extend((entry, nic) for nic in self._fitting(entry, wanted, start=start))
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        cursor = None
+        if len(found) > limit:
+            entry, nic = page[-1]
+            cursor = selection.make_cursor(entry.vm.name, entry.vm.uuid, nic.id)
+        return rendering.reply({"items": await self._documents(page), "next": cursor})
 
-    def _after(self, place: list[str] | None, values: dict[str, Any]) -> Iterator[tuple[VmEntry, NicEntry, Json]]:
-        """NICs over all VMs that come after `place` (VM name, VM UUID, NIC id)."""
+    def _starting_at(self, place: list[str] | None) -> Iterator[tuple[VmEntry, int]]:
+        """VMs with NICs that come after `place` (VM name, VM UUID, NIC id), and the number of the first of those."""
         entries = self._board.entries()
-        if place is None:
-            rest = iter(entries)
-        else:
-            rest = selection.after_vm(entries, place[:2])
+        if place is not None:
             same = self._board.entry(place[1])
             if same is not None and same.vm.name == place[0]:
                 ids = [one.id for one in same.nics]
-                # A NIC that was detached since: the rest of its VM is shown from its start, rather twice than never.
-                start = ids.index(place[2]) + 1 if place[2] in ids else 0
-                for nic, document in self._documents(same, values, start=start):
-                    yield same, nic, document
-        for entry in rest:
-            for nic, document in self._documents(entry, values):
-                yield entry, nic, document
+                # A NIC that was detached since: its VM is shown from the start again, rather twice than never.
+                yield same, ids.index(place[2]) + 1 if place[2] in ids else 0
+            place = place[:2]
+        for entry in selection.after_vm(entries, place):
+            yield entry, 0
 
-    def _documents(self, entry: VmEntry, values: dict[str, Any], *, start: int = 0) -> Iterator[tuple[NicEntry, Json]]:
-        """The NICs of a VM that fit the filters, and their documents."""
-        sight = self._board.sight(entry)
-        fits = selection.wanted(values)
+    def _fitting(self, entry: VmEntry, wanted: Wanted, *, start: int = 0) -> list[NicEntry]:
+        """The NICs of a VM, from `start` on, that are wanted."""
+        found = [nic for nic in entry.nics[start:] if wanted.fits(nic.nic, nic.naming)]
+        if found and wanted.state is not None:
+            sight = self._board.sight(entry)
+            found = [nic for nic in found if sight.name_state(nic) is wanted.state]
+        return found
+
+    async def _documents(self, nics: Sequence[tuple[VmEntry, NicEntry]]) -> list[Json]:
         now = self._context.clock.now()
-        for nic in entry.nics[start:]:
-            if fits(Shown(nic.nic, nic.naming, sight.name_state(nic))):
-                yield nic, rendering.nic(sight, nic, now=now)
+        sights = {entry.vm.uuid: self._board.sight(entry) for entry, _ in nics}
+        return [rendering.nic(sights[entry.vm.uuid], nic, now=now) async for entry, nic in unhurried(nics)]
 
     async def nic(self, request: Request) -> Response:
         query.read(request, ())
@@ -154,18 +154,17 @@ class Reading:
             raise NotFound(f"the VM {clean(entry.vm.name)} is gone from this host")
         if not outcome.answered:
             raise AgentFailure(outcome.sentence, state=outcome.agent.value)
-        documents = [document for _, document in self._documents(now, {})]
+        documents = await self._documents([(now, nic) for nic in now.nics])
         return rendering.reply(rendering.outcome(outcome, documents))
 
 
-def _page(found: Iterator[Any], limit: int) -> tuple[list[Any], bool]:
-    """The first `limit` of `found`, and whether there are more."""
-    page: list[Any] = []
-    for one in found:
-        if len(page) == limit:
-            return page, True
-        page.append(one)
-    return page, False
+def _fits(entry: VmEntry, values: dict[str, Any]) -> bool:
+    state, agent, text = values["state"], values["agent"], values["q"]
+    return (
+        (state is None or entry.state is state)
+        and (agent is None or entry.agent.state is agent)
+        and (text is None or text in clean(entry.vm.name).lower() or text in entry.vm.uuid)
+    )
 
 
 def _matches(header: str | None, etag: str) -> bool:

@@ -47,7 +47,7 @@ def serving(
     """Serves `world` at `directory`/api.sock."""
     path = directory / "api.sock"
     if app is None:
-        app = create_app(world.board, world.store, world.service, world.clock)  # type: ignore[arg-type]
+        app = create_app(world.board, world.store, world.service, world.clock)
     server = Server(app, sockets or [listen_unix(path)], limits=limits)
     loop = asyncio.new_event_loop()
 

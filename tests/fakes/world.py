@@ -13,11 +13,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nicmapd.board import Board
-from nicmapd.errors import Unavailable
 from nicmapd.model import (
     AgentState,
     AgentStatus,
@@ -28,7 +27,6 @@ from nicmapd.model import (
     Naming,
     NicAddress,
     NicEntry,
-    PastNic,
     StackKind,
     StackLayer,
     Statistics,
@@ -39,6 +37,7 @@ from nicmapd.model import (
 from nicmapd.text import clean
 from tests.fakes.clock import FakeClock
 from tests.fakes.service import FakeService
+from tests.fakes.store import MemoryStore
 
 #: A domain name that libvirt takes; it must never reach a terminal or a header as it is.
 HOSTILE = "<b>\x1b[31mred\u202e [/oops] 以太网"
@@ -55,6 +54,7 @@ HOSTILE_NAMES = (
 )
 
 HOST = "host1"
+HOUR = timedelta(hours=1)
 
 
 def uuid_of(number: int) -> str:
@@ -80,56 +80,13 @@ def ambiguous(*candidates: str) -> Naming:
     )
 
 
-class StubStore:
-    """As much of `NicStore` as the api asks. `past` is what was; `broken` makes every call fail."""
-
-    def __init__(self) -> None:
-        self.past: list[PastNic] = []
-        self.removed: dict[str, str] = {}
-        self.broken: str | None = None
-
-    def _check(self) -> None:
-        if self.broken is not None:
-            raise Unavailable(self.broken)
-
-    def history(
-        self, uuid: str, *, nic_id: str | None = None, since: datetime | None = None, limit: int = 500
-    ) -> Sequence[PastNic]:
-        self._check()
-        found = [
-            one
-            for one in self.past
-            if one.vm.uuid == uuid
-            and nic_id in (None, one.nic_id)
-            and (since is None or one.until is None or one.until > since)
-        ]
-        return sorted(found, key=lambda one: one.since, reverse=True)[:limit]
-
-    def map_at(self, at: datetime, *, uuid: str | None = None) -> Sequence[PastNic]:
-        self._check()
-        return [
-            one
-            for one in self.past
-            if uuid in (None, one.vm.uuid) and one.since <= at and (one.until is None or one.until > at)
-        ]
-
-    def last_bearer(self, uuid: str, name: str) -> PastNic | None:
-        self._check()
-        found = [one for one in self.past if one.vm.uuid == uuid and one.naming.name == name]
-        return max(found, key=lambda one: one.since, default=None)
-
-    def find_removed(self, name_or_uuid: str) -> str | None:
-        self._check()
-        return self.removed.get(name_or_uuid)
-
-
 @dataclass(slots=True)
 class World:
     """Everything that `create_app` wants, and shorthands."""
 
     clock: FakeClock
     board: Board
-    store: StubStore
+    store: MemoryStore
     service: FakeService
 
     def nic(
@@ -175,7 +132,9 @@ class World:
         agent: AgentState = AgentState.OK,
         message: str = "answers",
         persistent: bool = True,
+        ago: timedelta = timedelta(),
     ) -> VmEntry:
+        """Makes this what is known of a VM, on the board and, since `ago`, in the store."""
         entry = VmEntry(
             vm=VmRef(uuid_of(number), name),
             host=HOST,
@@ -188,16 +147,13 @@ class World:
         now = self.clock.monotonic()
         success = None if age is None else now - age
         self.board.touch(entry.vm.uuid, Contact(success, success, now + 8.0, 10.0))
+        self.store.apply(entry, (), at=self.clock.now() - ago)
         return entry
 
-    def was(
-        self, entry: VmEntry, nic: NicEntry, naming: Naming, *, since: timedelta, until: timedelta | None
-    ) -> PastNic:
-        """Adds to the past of a NIC; both times are ago."""
-        now = self.clock.now()
-        past = PastNic(entry.vm, nic.id, nic.nic, naming, now - since, None if until is None else now - until)
-        self.store.past.append(past)
-        return past
+    def remove(self, entry: VmEntry, *, ago: timedelta = timedelta()) -> None:
+        """The VM left this host."""
+        self.board.drop(entry.vm.uuid)
+        self.store.remove(entry.vm.uuid, (), at=self.clock.now() - ago)
 
 
 def empty_world(*, now: datetime | None = None) -> World:
@@ -205,7 +161,7 @@ def empty_world(*, now: datetime | None = None) -> World:
     clock = FakeClock()
     clock.wall = now or clock.wall
     board = Board(clock)
-    return World(clock, board, StubStore(), FakeService(board, clock, host=HOST))
+    return World(clock, board, MemoryStore(host=HOST), FakeService(board, clock, host=HOST))
 
 
 def make_world(*, now: datetime | None = None) -> World:
@@ -213,13 +169,10 @@ def make_world(*, now: datetime | None = None) -> World:
     world = empty_world(now=now)
     _add_web1(world)
     pair_mac = "52:54:00:aa:aa:aa"
-    world.vm(
-        2,
-        "pair",
-        [world.nic(2, 0, named("ens9"), mac=pair_mac), world.nic(2, 1, named("ens10"), mac=pair_mac, network=None)],
-    )
+    pair = [world.nic(2, 0, named("ens9"), mac=pair_mac), world.nic(2, 1, named("ens10"), mac=pair_mac, network=None)]
+    world.vm(2, "pair", pair, ago=HOUR)
     hostile = [world.nic(3, index, named(clean(name))) for index, name in enumerate(HOSTILE_NAMES)]
-    world.vm(3, HOSTILE, hostile)
+    world.vm(3, HOSTILE, hostile, ago=HOUR)
     world.vm(
         4,
         "win10",
@@ -227,6 +180,7 @@ def make_world(*, now: datetime | None = None) -> World:
         age=840.0,
         agent=AgentState.UNRESPONSIVE,
         message="no answer within 2 s",
+        ago=HOUR,
     )
     world.vm(
         5,
@@ -235,6 +189,7 @@ def make_world(*, now: datetime | None = None) -> World:
         age=None,
         agent=AgentState.NO_CHANNEL,
         message="the domain XML has no channel org.qemu.guest_agent.0",
+        ago=HOUR,
     )
     world.vm(
         6,
@@ -245,6 +200,7 @@ def make_world(*, now: datetime | None = None) -> World:
         agent=AgentState.OFF,
         message="the VM is off",
         persistent=False,
+        ago=HOUR,
     )
     return world
 
@@ -261,11 +217,6 @@ def _add_web1(world: World) -> None:
     )
     ens7 = world.nic(1, 1, named("ens7", guest_mac="52:54:00:dd:00:01"), network="storage")
     maybe = world.nic(1, 2, ambiguous("eth5", "eth6"))
-    web1 = world.vm(1, "web1", [eth0, ens7, maybe])
-    hours = timedelta(hours=1)
-    world.was(web1, eth0, eth0.naming, since=24 * hours, until=None)
-    world.was(web1, ens7, named("eth1"), since=24 * hours, until=2 * hours)
-    world.was(web1, ens7, ens7.naming, since=2 * hours, until=None)
-    world.was(web1, maybe, maybe.naming, since=24 * hours, until=None)
-    gone = world.nic(1, 9, named("eth9"))
-    world.was(web1, gone, gone.naming, since=48 * hours, until=30 * hours)
+    before = [eth0, replace(ens7, naming=named("eth1")), maybe]
+    for nics, hours in (([world.nic(1, 9, named("eth9"))], 48), ([], 30), (before, 24), ([eth0, ens7, maybe], 2)):
+        world.vm(1, "web1", nics, ago=hours * HOUR)

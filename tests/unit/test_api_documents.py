@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from nicmapd.api import create_app, documents, problems
 from nicmapd import errors
+from nicmapd.api import create_app, documents, problems
 from tests.fakes.asgi import ask
 from tests.fakes.world import make_world
 
@@ -39,7 +39,7 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def app() -> Any:
     world = make_world()
-    return create_app(world.board, world.store, world.service, world.clock)  # type: ignore[arg-type]
+    return create_app(world.board, world.store, world.service, world.clock)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.fakes.world import make_world
 @pytest.fixture(scope="module")
 def app() -> Any:
     world = make_world()
-    return create_app(world.board, world.store, world.service, world.clock)  # type: ignore[arg-type]
+    return create_app(world.board, world.store, world.service, world.clock)
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def test_pipelined_requests_are_answered_in_order(server: Serving) -> None:
 
 def test_a_peer_is_known_by_pid_uid_and_gid(world: World, tmp_path: Path) -> None:
     seen: list[Any] = []
-    inner = create_app(world.board, world.store, world.service, world.clock)  # type: ignore[arg-type]
+    inner = create_app(world.board, world.store, world.service, world.clock)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["state"]["peer"])

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from nicmapd.cli import program
 from nicmapd.errors import AgentFailure
 from nicmapd.model import Change, ChangeKind
 from tests.fakes.serving import serving
-from tests.fakes.world import World, make_world, named, uuid_of
+from tests.fakes.world import HOUR, World, make_world, named, uuid_of
 
 
 @pytest.fixture(scope="module")
@@ -374,8 +373,8 @@ def test_an_error_says_what_and_what_next(
 
 def test_a_hint_can_be_pasted(own_host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> None:
     world, path = own_host
-    vm = world.vm(7, "my vm", [world.nic(7, 0, named("Ethernet 2"))])
-    world.was(vm, vm.nics[0], named("Ethernet"), since=_hours(2), until=_hours(1))
+    for name, hours in (("Ethernet", 2), ("Ethernet 2", 1)):
+        world.vm(7, "my vm", [world.nic(7, 0, named(name))], ago=hours * HOUR)
     assert "Try: nicmapctl show 'my vm' 'Ethernet 2'" in runner(path, capsys)("show", "my vm", "Ethernet")[2]
 
 
@@ -416,9 +415,3 @@ def test_version_and_help_need_no_daemon(nicmapctl: Run) -> None:
         code, out, _ = nicmapctl(*command, "--help")
         assert code == 0
         assert out.startswith("Usage: nicmapctl")
-
-
-def _hours(number: int) -> Any:
-    from datetime import timedelta
-
-    return timedelta(hours=number)
