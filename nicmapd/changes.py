@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nicmapd.model import Change, ChangeKind, HostNic, NicEntry, StackLayer, Verdict, VmEntry
+from nicmapd.model import Change, ChangeKind, HostNic, NicEntry, Verdict, VmEntry
 from nicmapd.text import printable
 
 
@@ -127,26 +127,28 @@ def _guest_side(old: NicEntry, new: NicEntry) -> Iterator[Change]:
             new=now,
             details={"guest": True},
         )
-    if (old.naming.addresses, old.naming.stack) != (new.naming.addresses, new.naming.stack):
-        was, now = _addresses(old), _addresses(new)
+    was, now_has = _addresses(old), _addresses(new)
+    if was != now_has or _layers(old) != _layers(new):
         yield _nic_change(
             ChangeKind.NIC_ADDRESSES,
             new,
-            f"{_called(new)}: {', '.join(now) or 'no addresses'}",
+            f"{_called(new)}: {', '.join(now_has) or 'no addresses'}",
             old=" ".join(was),
-            new=" ".join(now),
-            details={"addresses": now, "stack": [_layer(layer) for layer in new.naming.stack]},
+            new=" ".join(now_has),
+            details={"addresses": now_has, "stack": _layers(new)},
         )
 
 
+def _layers(entry: NicEntry) -> list[str]:
+    return [f"{layer.name} ({layer.kind.value})" for layer in entry.naming.stack]
+
+
 def _addresses(entry: NicEntry) -> list[str]:
-    return [
+    """The addresses without the interfaces that have them: a rename changes no address."""
+    texts = {
         address.ip if address.prefix is None else f"{address.ip}/{address.prefix}" for address in entry.naming.addresses
-    ]
-
-
-def _layer(layer: StackLayer) -> str:
-    return f"{layer.name} ({layer.kind.value})"
+    }
+    return sorted(texts)
 
 
 def _called(entry: NicEntry) -> str:

@@ -47,9 +47,11 @@ class Timers:
         self._watch_clock()
 
     def stop(self) -> None:
+        """Ends all timers, for good. No error if that has been done."""
         if self._clock_check is not None:
             self._clock_check.cancel()
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
     def once(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
         """Calls back after `seconds`."""

@@ -91,6 +91,7 @@ class FakeHypervisor:
     def __init__(self, *, host: str = "host1") -> None:
         self._host = host
         self.vms: dict[str, FakeVm] = {}
+        self._made = 0
         self.connected = True
         self.rx_filters = False
         self.in_flight = 0
@@ -104,7 +105,8 @@ class FakeHypervisor:
 
     def add(self, name: str, *, nics: int = 1, **fields: object) -> FakeVm:
         """A running VM with NICs eth0, eth1, ..."""
-        number = len(self.vms) + 1
+        self._made += 1
+        number = self._made
         made = [
             FakeNic(f"52:54:00:{number >> 8 & 255:02x}:{number & 255:02x}:{index:02x}", f"eth{index}", index + 1)
             for index in range(nics)

@@ -14,9 +14,9 @@ from nicmapd.errors import AgentFailure, Unavailable
 from nicmapd.keeper import Keeper
 from nicmapd.model import AgentState, ChangeKind, DomainState, Freshness, NameSource, NameState, Outcome, Verdict
 from nicmapd.refresh import PassMemory, Refresher
+from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.hypervisor import FakeHypervisor, FakeNic, FakeVm
-from tests.fakes.store import MemoryStore
 
 PROBE_CALLS = {"guest-file-open", "guest-file-read", "guest-file-close"}
 
@@ -27,7 +27,7 @@ class Bench:
 
     clock: FakeClock
     hypervisor: FakeHypervisor
-    store: MemoryStore
+    store: BrittleStore
     board: Board
     refresher: Refresher
     memories: dict[str, PassMemory]
@@ -50,7 +50,7 @@ class Bench:
 
 def make(*, settings: AgentConfig | None = None) -> Bench:
     clock, hypervisor = FakeClock(), FakeHypervisor()
-    board, store = Board(clock), MemoryStore(host=hypervisor.host)
+    board, store = Board(clock), BrittleStore(host=hypervisor.host)
     keeper = Keeper(store, board, clock=clock)
     numbers = itertools.count()
     refresher = Refresher(

@@ -20,8 +20,8 @@ from nicmapd.model import AgentState, DomainState
 from nicmapd.ports import EventKind
 from nicmapd.refresh import Refresher
 from nicmapd.watch import Watcher
+from tests.fakes.brittle import BrittleStore
 from tests.fakes.hypervisor import FakeHypervisor, FakeNic
-from tests.fakes.store import MemoryStore
 
 #: Polls far apart, so that only events and wishes explain what happens.
 SLOW = Config(poll=PollConfig(interval=3600, resync=3600), agent=AgentConfig(timeout=1, concurrency=4))
@@ -31,7 +31,7 @@ SLOW = Config(poll=PollConfig(interval=3600, resync=3600), agent=AgentConfig(tim
 class Running:
     hypervisor: FakeHypervisor
     board: Board
-    store: MemoryStore
+    store: BrittleStore
     watcher: Watcher
 
     def names(self, uuid: str) -> list[str | None]:
@@ -46,7 +46,7 @@ class Running:
 @asynccontextmanager
 async def watching(hypervisor: FakeHypervisor, config: Config = SLOW) -> AsyncIterator[Running]:
     clock = SystemClock()
-    board, store = Board(clock), MemoryStore(host=hypervisor.host)
+    board, store = Board(clock), BrittleStore(host=hypervisor.host)
     keeper = Keeper(store, board, clock=clock)
     numbers = itertools.count()
     refresher = Refresher(
