@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,7 +49,7 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock) ->
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False},
+        **_without_tracing(),
     )
     app.add_middleware(edge.Edge)
     edge.add_handlers(app)
@@ -59,6 +60,12 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock) ->
     document = functools.cache(lambda: _openapi(app))
     app.openapi = document  # type: ignore[method-assign]
     return app
+
+
+def _without_tracing() -> dict[str, Any]:
+    """Newer FastAPI traces every request; older has no word for it."""
+    known = "telemetry" in inspect.signature(FastAPI.__init__).parameters
+    return {"telemetry": {"tracing": False}} if known else {}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

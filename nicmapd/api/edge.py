@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -147,7 +149,7 @@ def segment(request: Request, name: str) -> str:
 
 
 def add_handlers(app: Any) -> None:
-    """Makes the framework's own refusals (no such path, wrong method) problem documents too."""
+    """Makes the framework's own refusals (no such path, wrong method, wrong body) problem documents too."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -163,7 +165,18 @@ def add_handlers(app: Any) -> None:
             detail = f"{method} is not for {clean(instance, limit=300)}; allowed: {headers['Allow']}"
         return problems.of_status(error.status_code, detail, instance=instance, headers=headers)
 
+    async def refuse_body(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        raise Invalid("; ".join(_fault(one) for one in error.errors()[:5]))
+
     app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_body)
+
+
+def _fault(one: Mapping[str, Any]) -> str:
+    """One finding of pydantic: where, what, what is allowed."""
+    place = ".".join(str(part) for part in one["loc"])
+    return f"{clean(place)}: {clean(str(one['msg']))}"
 
 
 def _allowed_methods(app: Any, scope: Scope) -> list[str]:

@@ -103,11 +103,24 @@ def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
 
 def _only(entry: VmEntry, found: Sequence[NicEntry], text: str) -> NicEntry:
     if not found:
-        raise NotFound(f"{_vm(entry)} has no NIC {clean(text)}; {_what_there_is(entry)}", vm_uuid=entry.vm.uuid)
+        _deny(entry, clean(text))
     if len(found) > 1:
         many = f"{len(found)} NICs of {_vm(entry)} are {clean(text)}"
         _ambiguous(entry, found, f"{many}; give alias:..., dev:... or a name")
     return found[0]
+
+
+def _deny(entry: VmEntry, text: str) -> NoReturn:
+    """There is no such MAC, alias or device; a guest may call one of its NICs so, and that is said."""
+    bearers = [one for one in entry.nics if one.naming.name == text]
+    if bearers:
+        used = selector(bearers[0].nic, bearers[0].naming, entry.nics)
+        raise NotFound(
+            f"{_vm(entry)} has no NIC {text}; its guest calls {used} so, but a name of this form is not taken for one",
+            vm_uuid=entry.vm.uuid,
+            nic=used,
+        )
+    raise NotFound(f"{_vm(entry)} has no NIC {text}; {_what_there_is(entry)}", vm_uuid=entry.vm.uuid)
 
 
 def _ambiguous(entry: VmEntry, found: Sequence[NicEntry], message: str) -> NoReturn:

@@ -140,7 +140,8 @@ def test_every_certain_reachable_name_finds_its_nic(get: Any) -> None:
 
 def test_the_form_decides_what_a_segment_means(get: Any) -> None:
     by_mac = get(f"/vms/{uuid_of(3)}/interfaces/52:54:00:00:00:01")
-    is_problem(by_mac, 404, "not_found")  # a guest calls a NIC so; no NIC has that MAC
+    # A guest calls a NIC so; no NIC has that MAC.
+    assert is_problem(by_mac, 404, "not_found")["nic"] == "52:54:00:00:03:05"
     assert get(f"/vms/{uuid_of(3)}/interfaces/alias:net0").json["name"] == HOSTILE_NAMES[0]
 
 
@@ -164,6 +165,14 @@ def test_a_certain_name_wins_over_a_candidate() -> None:
     app = create_app(world.board, world.store, world.service, world.clock)
     assert ask(app, "/vms/x/interfaces/eth0").json["id"] == "nic-1-1"
     assert ask(app, "/vms/x/interfaces/eth1").status == 409
+
+
+def test_two_nics_of_one_certain_name_are_ambiguous() -> None:
+    world = empty_world()
+    world.vm(1, "x", [world.nic(1, 0, named("eth0")), world.nic(1, 1, named("eth0"))])
+    app = create_app(world.board, world.store, world.service, world.clock)
+    problem = is_problem(ask(app, "/vms/x/interfaces/eth0"), 409, "ambiguous")
+    assert problem["candidates"] == ["52:54:00:00:01:00", "52:54:00:00:01:01"]
 
 
 def test_a_renamed_nic_is_said_to_be_so(get: Any) -> None:

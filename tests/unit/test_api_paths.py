@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
 from nicmapd.api import create_app
 from nicmapd.api.edge import MAX_BODY
@@ -106,6 +107,24 @@ def test_a_body_that_is_too_large_is_refused(app: Any) -> None:
     headers = {"Content-Length": str(MAX_BODY + 1)}
     answer = ask(app, "/vms/web1/refresh", method="POST", headers=headers)
     assert (answer.status, answer.json["code"]) == (413, "invalid")
+
+
+class Body(BaseModel):
+    link: Literal["up", "down"]
+
+
+def test_a_body_that_does_not_fit_its_model_is_invalid_in_words() -> None:
+    world = make_world()
+    app = create_app(world.board, world.store, world.service, world.clock)
+
+    @app.post("/try")
+    async def take(body: Body) -> None: ...
+
+    for body in (b"{}", b'{"link": "\x1b"}', b"[1]", b'{"link": "side\\u202eways"}', b"nonsense"):
+        answer = ask(app, "/try", method="POST", headers={"Content-Type": "application/json"}, body=body)
+        assert (answer.status, answer.json["code"]) == (400, "invalid")
+        assert "body" in answer.json["detail"]
+        assert answer.json["detail"].isprintable()
 
 
 def test_every_answer_says_not_to_keep_it(app: Any) -> None:

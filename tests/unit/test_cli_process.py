@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from nicmapd.cli import program
 from tests.fakes.serving import serving
 from tests.fakes.world import make_world
 
@@ -112,3 +114,16 @@ def test_help_comes_at_once() -> None:
         return min(times)
 
     assert fastest([*COMMAND, "--help"]) < 8 * fastest([sys.executable, "-c", "pass"])
+
+
+def test_every_command_and_option_is_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    context = click.Context(program.program)
+    words = [option for one in program.program.params for option in one.opts]
+    for name in program.COMMANDS:
+        command = program.program.get_command(context, name)
+        assert command is not None
+        words.append(name)
+        words += [option for one in command.params if isinstance(one, click.Option) for option in one.opts]
+    for word in words:
+        assert f"`{word}" in manual, word
