@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nicmapd.model import Change, ChangeKind, HostNic, NicEntry, Verdict, VmEntry
 from nicmapd.text import printable
@@ -168,6 +168,6 @@ def _nic_change(
     *,
     old: str | None = None,
     new: str | None = None,
-    details: dict[str, object] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> Change:
     return Change(kind, sentence, entry.id, entry.nic.mac, entry.nic.alias, old, new, details or {})

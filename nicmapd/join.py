@@ -50,6 +50,10 @@ class _Case:
         nic = self.nics[number]
         return [one for one in self.interfaces if one.mac is not None and one.mac in (nic.mac, nic.current_mac)]
 
+    def unverified(self, one: Folded) -> bool:
+        """Whether sysfs can still be asked for this interface, and has not been."""
+        return self.probing and one.name not in self.probes and shapes.linux_name(one.name)
+
 
 def _place(nics: Sequence[HostNic], probes: Mapping[str, Probe]) -> dict[int, tuple[str, ...]]:
     numbers = {nic.slots: number for number, nic in enumerate(nics) if nic.slots}
@@ -149,7 +153,7 @@ def _decide(case: _Case, number: int) -> _Decision:
             "the interfaces with this NIC's MAC are not the NIC itself",
             evidence=ruled_out,
         )
-    if case.probing and any(one.name not in case.probes for one in left):
+    if any(case.unverified(one) for one in left):
         return _unsure("not verified yet which interface with this NIC's MAC it is", _names(left), ruled_out)
     if len(left) > 1:
         return _unsure("several interfaces of the guest have this NIC's MAC", _names(left), ruled_out)
@@ -207,9 +211,7 @@ def _why_not(case: _Case, number: int, one: Folded) -> str | None:
         if probe.permanent_mac is not None and probe.permanent_mac != nic.mac:
             return f"{one.name} has another permanent MAC"
         return None
-    if case.probing and probe is None:
-        return None
-    if shapes.speaks_against(one.name):
+    if not case.unverified(one) and shapes.speaks_against(one.name):
         return f"{one.name} has the name of a software interface"
     return None
 
