@@ -15,7 +15,18 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from nicmapd.board import Sight
-from nicmapd.model import Change, HostNic, NameState, Naming, NicEntry, Outcome, PastNic, Statistics, Verdict
+from nicmapd.model import (
+    AgentState,
+    Change,
+    HostNic,
+    NameState,
+    Naming,
+    NicEntry,
+    Outcome,
+    PastNic,
+    Statistics,
+    Verdict,
+)
 from nicmapd.status import DaemonStatus
 
 Json = dict[str, object]
@@ -89,12 +100,21 @@ def nic(sight: Sight, entry: NicEntry, *, now: datetime) -> Json:
         "id": entry.id,
         **_host_side(entry.nic),
         **_guest_side(entry.naming, sight.name_state(entry)),
+        "reason": _reason(sight, entry.naming),
         "name_since": moment(entry.name_since),
         "seen_at": moment(seen_at),
         "age": seconds(age),
         "agent_state": sight.entry.agent.state.value,
         "statistics": _counters(entry.statistics),
     }
+
+
+def _reason(sight: Sight, naming: Naming) -> str:
+    """Why the name is what it is; where the guest was never asked, why not."""
+    agent = sight.entry.agent
+    if naming.verdict is not Verdict.NEVER or agent.state in (AgentState.OK, AgentState.UNKNOWN):
+        return naming.reason
+    return f"nothing is known yet: {agent.message}"
 
 
 def past_nic(past: PastNic, *, host: str | None) -> Json:

@@ -83,6 +83,8 @@ def next_step(error: NicmapError, session: Session) -> str:
         return _unreachable(session)
     if isinstance(error, TimedOut):
         return f"Try: {line('status')}"
+    if error.code == "forbidden" and session.url is not None:
+        return "Run it on the host itself, without --url"
     if error.code == "not_found":
         uuid = error.details.get("removed_uuid")
         if isinstance(uuid, str):

@@ -141,7 +141,7 @@ def test_no_sockets_at_all_are_fine() -> None:
 
 # -- the server
 
-QUICK = Limits(head_seconds=0.3, idle_seconds=5, connections=8)
+QUICK = Limits(head_seconds=0.6, idle_seconds=10, connections=8)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_an_idle_connection_is_kept_longer_than_a_head_may_take(server: Serving)
             answer = http.client.HTTPResponse(client)
             answer.begin()
             assert (answer.status, answer.read()) == (200, b'{"status":"alive"}')
-            time.sleep(0.5)
+            time.sleep(1.0)
 
 
 def test_too_many_connections_are_refused_in_words(server: Serving) -> None:

@@ -179,6 +179,12 @@ def test_show_of_an_ambiguous_nic_says_what_it_may_be(nicmapctl: Run) -> None:
     assert "may be       eth5, eth6\n" in out
 
 
+def test_show_of_a_nic_that_was_never_seen_says_why(nicmapctl: Run) -> None:
+    _, out, _ = nicmapctl("show", "db1")
+    assert "names  never: the guest has not answered yet\n" in out
+    assert "reason       nothing is known yet: the domain XML has no channel org.qemu.guest_agent.0\n" in out
+
+
 @pytest.mark.parametrize("name", ["a/b", "%41", "..", "Ethernet 2 以太网", "<script>alert(1)</script>"])
 def test_show_takes_odd_names_as_they_are(nicmapctl: Run, name: str) -> None:
     code, out, _ = nicmapctl("show", uuid_of(3), name, "--json")

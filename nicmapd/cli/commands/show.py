@@ -45,8 +45,14 @@ def _vm(vm: Any) -> str:
             ("state", f"{state}, {'persistent' if vm['persistent'] else 'transient'}, on {words.text(vm['host'])}"),
             ("agent", f"{words.text(agent['state'])}: {words.text(agent['message'])}{version}"),
             ("", f"so since {words.since(agent['since'])}" if agent["since"] else ""),
-            ("names", f"{words.text(vm['freshness'])}, the guest answered {words.ago(vm['age'])}"),
+            ("names", _freshness(vm)),
             ("NICs", str(vm["nic_count"])),
         ],
         colour=colour,
     )
+
+
+def _freshness(vm: Any) -> str:
+    if vm["age"] is None:
+        return "never: the guest has not answered yet"
+    return f"{words.text(vm['freshness'])}, the guest answered {words.ago(vm['age'])}"

@@ -67,8 +67,10 @@ def _store(store: Any) -> str:
 
 
 def _passes(passes: Any) -> str:
+    age = passes["last_age"]
+    last = "none has finished yet" if age is None else f"last finished {words.ago(age)}"
     return (
-        f"last finished {words.ago(passes['last_age'])}, {passes['count']} since the start, {passes['queue']} due, "
+        f"{last}, {passes['count']} since the start, {passes['queue']} due, "
         f"every {passes['interval']:g} s, {passes['lateness']:.0f} s late"
     )
 
