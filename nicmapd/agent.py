@@ -42,6 +42,8 @@ MAX_TEXT = 4 * 1024 * 1024
 #: Most JSON values in a reply: each costs up to 400 bytes once parsed. 60,000 bare interfaces have 180,000; a reply
 #: of 4 MiB with addresses and counters in each entry, 120,000.
 MAX_VALUES = 200_000
+#: Most keys in one JSON object: what the agent sends has 12.
+MAX_KEYS = 1000
 #: Most interfaces kept whose MAC is not one of the VM's NICs; a container host shows some hundred.
 MAX_INTERFACES = 512
 #: Most interfaces kept of one MAC of the VM's NICs: the NIC, and its VLANs.
@@ -79,13 +81,15 @@ class Capabilities:
         return command in self.commands
 
 
-class _Repeated:
-    """Stands for a JSON object with a key twice: which of the two is meant, nobody knows."""
+class _Unusable:
+    """Stands for a JSON object with a key twice (which of the two is meant, nobody knows) or with too many."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> object:
+    if len(pairs) > MAX_KEYS:
+        return _Unusable()
     made = dict(pairs)
-    return made if len(made) == len(pairs) else _Repeated()
+    return made if len(made) == len(pairs) else _Unusable()
 
 
 def _integer(digits: str) -> int | None:
@@ -101,7 +105,7 @@ def _bad_reply(message: str) -> AgentFailure:
 
 
 def result_of(reply: str) -> object:
-    """What stands under `return` in a raw reply: JSON values, with `_Repeated` for objects that repeat a key.
+    """What stands under `return` in a raw reply: JSON values; `_Unusable` for objects that repeat a key or are too big.
 
     Raises `AgentFailure`: `bad_reply`, or what an `error` in its place means.
     """
@@ -116,7 +120,7 @@ def result_of(reply: str) -> object:
     except ValueError:
         raise _bad_reply("the guest agent's reply is not JSON") from None
     if not isinstance(answer, dict):
-        raise _bad_reply("the guest agent's reply is not a JSON object, or repeats a key")
+        raise _bad_reply("the guest agent's reply is no JSON object, or repeats a key")
     if "error" in answer:
         raise failure_of_reply(answer["error"])
     if "return" not in answer:
@@ -199,8 +203,8 @@ def parse_interfaces(reply: str, *, keep: Collection[str] = ()) -> GuestReply:
 
 
 def _entry(raw: object, faults: _Faults) -> _Entry | None:
-    if isinstance(raw, _Repeated):
-        faults.note("an entry repeats a key", dropped=1)
+    if isinstance(raw, _Unusable):
+        faults.note("an entry repeats a key, or has too many", dropped=1)
         return None
     if not isinstance(raw, dict):
         faults.note("an entry is not an object", dropped=1)
@@ -218,7 +222,8 @@ def _capped(entries: list[_Entry], keep: Collection[str], faults: _Faults) -> li
     by_nic: dict[str, list[_Entry]] = defaultdict(list)
     others: list[_Entry] = []
     for entry in entries:
-        (by_nic[entry.mac] if entry.mac in keep else others).append(entry)  # type: ignore[index]
+        known = entry.mac is not None and entry.mac in keep
+        (by_nic[entry.mac or ""] if known else others).append(entry)
     kept = _shortest(others, MAX_INTERFACES, f"it has more than {MAX_INTERFACES} interfaces that are no NIC", faults)
     for mac, same in by_nic.items():
         kept += _shortest(same, MAX_SAME_MAC, f"it has more than {MAX_SAME_MAC} interfaces with the MAC {mac}", faults)
