@@ -55,7 +55,16 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock) ->
     edge.add_handlers(app)
     context = Context(board, store, service, clock)
     encoded = functools.cache(lambda: rendering.encode(app.openapi()))
-    for route in [*_reading_routes(context), *_health_routes(health.Health(context, encoded))]:
+    read, past = reading.Reading(context), history.Histories(context)
+    handlers = health.Health(context, encoded)
+    for route in [
+        *_nic_routes(read),
+        *_vm_routes(read),
+        *_list_routes(read),
+        *_history_routes(past),
+        *_health_routes(handlers),
+        *_pointer_routes(handlers),
+    ]:
         add(app, route)
     document = functools.cache(lambda: _openapi(app))
     app.openapi = document  # type: ignore[method-assign]
@@ -81,8 +90,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def _reading_routes(context: Context) -> list[Route]:
-    read, past = reading.Reading(context), history.Histories(context)
+def _nic_routes(read: reading.Reading) -> list[Route]:
     return [
         Route(
             "/vms/{vm}/interfaces/{nic}",
@@ -111,6 +119,11 @@ def _reading_routes(context: Context) -> list[Route]:
             query_keys=reading.NICS_OF_VM_KEYS,
             problems=(400, 404, 409, 413, 503),
         ),
+    ]
+
+
+def _vm_routes(read: reading.Reading) -> list[Route]:
+    return [
         Route(
             "/vms/{vm}",
             read.vm,
@@ -122,6 +135,24 @@ def _reading_routes(context: Context) -> list[Route]:
             path_keys=(VM,),
             problems=(400, 404, 409, 413),
         ),
+        Route(
+            "/vms/{vm}/refresh",
+            read.refresh,
+            "refreshVm",
+            "Ask the guest now",
+            "Takes at most the agent's time-outs. 503 with the reason if the guest gives no usable answer; the map is "
+            "untouched then.",
+            documents.Refreshed,
+            "vms",
+            method="POST",
+            path_keys=(VM,),
+            problems=(400, 403, 404, 409, 413, 503),
+        ),
+    ]
+
+
+def _list_routes(read: reading.Reading) -> list[Route]:
+    return [
         Route(
             "/vms",
             read.vms,
@@ -144,19 +175,11 @@ def _reading_routes(context: Context) -> list[Route]:
             query_keys=reading.NICS_OF_ALL_KEYS,
             problems=(400, 413, 503),
         ),
-        Route(
-            "/vms/{vm}/refresh",
-            read.refresh,
-            "refreshVm",
-            "Ask the guest now",
-            "Takes at most the agent's time-outs. 503 with the reason if the guest gives no usable answer; the map is "
-            "untouched then.",
-            documents.Refreshed,
-            "vms",
-            method="POST",
-            path_keys=(VM,),
-            problems=(400, 403, 404, 409, 413, 503),
-        ),
+    ]
+
+
+def _history_routes(past: history.Histories) -> list[Route]:
+    return [
         Route(
             "/vms/{vm}/history",
             past.of_vm,
@@ -217,6 +240,11 @@ def _health_routes(handlers: health.Health) -> list[Route]:
             "daemon",
             problems=(400, 413, 503),
         ),
+    ]
+
+
+def _pointer_routes(handlers: health.Health) -> list[Route]:
+    return [
         Route(
             "/openapi.json",
             handlers.openapi,

@@ -1,4 +1,4 @@
-"""The JSON of CONTRACT section 4 as pydantic models: for the OpenAPI document, and for the test that holds
+"""The JSON of docs/rest.md as pydantic models: for the OpenAPI document, and for the test that holds
 `rendering` to it. No request passes through them."""
 
 from __future__ import annotations

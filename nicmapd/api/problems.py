@@ -12,7 +12,7 @@ from nicmapd.errors import NicmapError
 
 MEDIA_TYPE = "application/problem+json"
 
-#: CONTRACT section 4. `stale` is a conflict with the state that the client assumed; `unsupported` is 501 because
+#: `stale` is a conflict with the state that the client assumed; `unsupported` is 501 because
 #: the request is right and another host could serve it.
 STATUS_OF_CODE: Mapping[str, int] = {
     "not_found": 404,

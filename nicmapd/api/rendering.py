@@ -1,4 +1,4 @@
-"""The model as JSON: the documents of CONTRACT section 4, as plain dicts, made once per request.
+"""The model as JSON: the documents of docs/rest.md, as plain dicts, made once per request.
 
 Built by hand and not through pydantic: these are the hot paths, and `documents.py` (the same shapes as models, for
 OpenAPI) is held against them by a test. Times are RFC 3339 UTC with milliseconds, ages are seconds.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -248,12 +249,6 @@ def status(daemon: DaemonStatus, sights: Iterable[Sight]) -> Json:
     """The daemon, and the map in figures."""
     reasons = daemon.degraded()
     seen = list(sights)
-    by_agent: dict[str, int] = {}
-    by_freshness: dict[str, int] = {}
-    for sight in seen:
-        by_agent[sight.entry.agent.state.value] = by_agent.get(sight.entry.agent.state.value, 0) + 1
-        by_freshness[sight.freshness.value] = by_freshness.get(sight.freshness.value, 0) + 1
-    libvirt, watch = daemon.libvirt, daemon.watch
     return {
         "state": "degraded" if reasons else "ok",
         "reasons": reasons,
@@ -262,6 +257,24 @@ def status(daemon: DaemonStatus, sights: Iterable[Sight]) -> Json:
         "started": moment(daemon.started),
         "uptime": seconds(daemon.uptime),
         "host": daemon.host,
+        **_parts(daemon),
+        "vms": {
+            "total": len(seen),
+            "by_agent_state": Counter(sight.entry.agent.state.value for sight in seen),
+            "by_freshness": Counter(sight.freshness.value for sight in seen),
+        },
+        "nics": {
+            "total": sum(len(sight.entry.nics) for sight in seen),
+            "named": sum(1 for sight in seen for entry in sight.entry.nics if entry.naming.name is not None),
+        },
+        "oldest": _oldest(seen),
+    }
+
+
+def _parts(daemon: DaemonStatus) -> Json:
+    """The state of each part of the daemon."""
+    libvirt, watch = daemon.libvirt, daemon.watch
+    return {
         "libvirt": {
             "connected": libvirt.connected,
             "since": moment(libvirt.since),
@@ -282,12 +295,6 @@ def status(daemon: DaemonStatus, sights: Iterable[Sight]) -> Json:
             "lateness": seconds(watch.lateness),
             "overdue": watch.overdue,
         },
-        "vms": {"total": len(seen), "by_agent_state": by_agent, "by_freshness": by_freshness},
-        "nics": {
-            "total": sum(len(sight.entry.nics) for sight in seen),
-            "named": sum(1 for sight in seen for entry in sight.entry.nics if entry.naming.name is not None),
-        },
-        "oldest": _oldest(seen),
     }
 
 
