@@ -19,7 +19,8 @@ from nicmapd.logs import start_logging
 _log = logging.getLogger("nicmapd")
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def argument_parser() -> argparse.ArgumentParser:
+    """The program's options; its manual page is checked against them."""
     parser = argparse.ArgumentParser(
         prog="nicmapd",
         description="Keeps the map from the NICs of this host's VMs to the names that their guests give them.",
@@ -30,12 +31,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--check-config", action="store_true", help="read the configuration, say what is wrong, end")
     parser.add_argument("--version", action="version", version=f"nicmapd {__version__}")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the program; the exit code."""
-    arguments = _arguments(argv)
+    arguments = argument_parser().parse_args(argv)
     try:
         settings = config.load(arguments.config)
     except ConfigError as error:
