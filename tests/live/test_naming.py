@@ -200,6 +200,7 @@ def test_a_flood_of_renames_adds_at_most_a_row_a_pass(watch: Watch) -> None:
         " i=$(((i+1)%10)); usleep 100000; done; touch /run/flooded) >/dev/null 2>&1 &"
     )
     passes = {daemon: daemon.get("/status")[1]["passes"]["count"] for daemon in (watch.auto, watch.never)}
+    begun = watch.auto.vm("naming")["agent"]["last_success"]
     watch.guest.check(script)
     seen: set[str | None] = set()
     deadline = time.monotonic() + 60
@@ -217,11 +218,12 @@ def test_a_flood_of_renames_adds_at_most_a_row_a_pass(watch: Watch) -> None:
     assert len(seen) > 3, "the flood was followed"
     for daemon in (watch.auto, watch.never):
         spent = daemon.get("/status")[1]["passes"]["count"] - passes[daemon]
-        _, history = daemon.get(f"/vms/naming/interfaces/{first}/history")
-        assert len(history["items"]) <= spent + 2
+        _, history = daemon.get(f"/vms/naming/interfaces/{first}/history?since={begun}&limit=500")
+        rows = [entry for entry in history["items"] if entry["from"] >= begun]
+        assert 3 < len(rows) <= spent + 1
 
 
-@pytest.mark.parametrize("name", ["<b>x", "$(id)", "..x", "\x1b[31mred", "net0", "naïve", "\u202egnp"])
+@pytest.mark.parametrize("name", ["<b>x", "$(id)", "\x1b[31mred", "net0", "naïve", "\u202egnp"])
 def test_odd_names_are_served(watch: Watch, name: str) -> None:
     watch.guest.rename("eth0", name)
     watch.settle(lambda names: names[macs(watch)[0]] in (clean(name), None))
