@@ -198,7 +198,7 @@ class FakeHypervisor:
 
 
 def _interfaces(vm: FakeVm) -> list[dict[str, object]]:
-    loopback = {"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": []}
+    loopback: dict[str, object] = {"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": []}
     shown = [nic for nic in vm.nics if not nic.hidden]
     return [loopback, *(_interface(nic) for nic in shown)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -167,7 +168,7 @@ def test_the_example_shows_every_key_and_its_default(tmp_path: Path) -> None:
 
 def test_each_key_of_the_example_is_explained() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if re.match(r"#[a-z_]+ = ", line):
             assert before.startswith("#"), line
             assert len(line) <= 120

@@ -28,7 +28,7 @@ def test_a_settled_guest_is_polled_within_the_interval_never_later(pace: Pace) -
 def test_after_an_event_it_is_followed_closely_then_less_and_less(pace: Pace) -> None:
     now = 100.0
     pace.disturbed(now)
-    looks = []
+    looks: list[float] = []
     while len(looks) < len(SETTLING):
         now += pace.after(outcome(AgentState.OK), now)
         looks.append(now - 100)

@@ -71,8 +71,9 @@ print(one.fileno(), one.getsockname(), one.gettimeout(), os.get_inheritable(3))
     ):
         listener.bind(path)
         listener.listen()
+        originals = (listener.fileno(), file.fileno(), datagrams.fileno())
         # Moved out of the way first: one of them may be 3, 4 or 5 itself.
-        high = [os.dup2(one.fileno(), 100 + index) for index, one in enumerate((listener, file, datagrams))]
+        high = [os.dup2(number, 100 + index) for index, number in enumerate(originals)]
         command = f'exec 3<&{high[0]} 4<&{high[1]} 5<&{high[2]}; exec "$0" -c "$1"'
         done = subprocess.run(
             ["bash", "-c", command, sys.executable, program], pass_fds=high, capture_output=True, text=True, check=False

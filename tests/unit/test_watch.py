@@ -83,11 +83,10 @@ async def test_once_connected_all_guests_are_asked() -> None:
     hypervisor.connected = False
     vms = [hypervisor.add(f"vm{number}", nics=2) for number in range(20)]
     async with watching(hypervisor) as running:
-        assert len(running.board) == 0
-        assert not running.watcher.synced
+        assert running.board.entries() == []
         hypervisor.connect()
+        await until(lambda: running.watcher.synced)
         await until(lambda: all(running.names(vm.uuid) == ["eth0", "eth1"] for vm in vms))
-        assert running.watcher.synced
         assert hypervisor.most_in_flight <= 4
 
 
