@@ -1,0 +1,1 @@
+"""`make bench`: measurements as ratios within one run, against aims; see docs/performance.md."""

@@ -1,0 +1,272 @@
+"""A hypervisor without libvirt, fast enough that what is measured is nicmapd: XML and replies are made beforehand.
+
+As a program (`python -m tests.bench.simulated GUESTS INTERVAL SECONDS`) it is the daemon without API on that
+hypervisor, with the real SQLite store: it starts cold, settles, runs for some seconds, and prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nicmapd import agent, store
+from nicmapd.board import Board
+from nicmapd.clock import SystemClock
+from nicmapd.config import Config, LogConfig, PollConfig
+from nicmapd.keeper import Keeper
+from nicmapd.logs import start_logging
+from nicmapd.model import ConnectionStatus, Domain, DomainState, VmRef
+from nicmapd.ports import DomainEvent, EventKind
+from nicmapd.refresh import Refresher
+from nicmapd.watch import Watcher
+from tests.bench.ground import resident_mb
+
+NICS = 2
+
+_INFO = json.dumps(
+    {
+        "return": {
+            "version": "7.2.22",
+            "supported_commands": [
+                {"name": name, "enabled": True}
+                for name in (
+                    "guest-info",
+                    "guest-network-get-interfaces",
+                    "guest-fsfreeze-status",
+                    "guest-file-open",
+                    "guest-file-read",
+                    "guest-file-close",
+                )
+            ],
+        }
+    }
+)
+_NO_FILE = json.dumps(
+    {"error": {"class": "GenericError", "desc": "failed to open file '/sys': No such file or directory"}}
+)
+_DONE = json.dumps({"return": {}})
+
+
+def _mac(number: int, nic: int) -> str:
+    return f"52:54:{nic:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+
+
+def _xml(number: int, vm: VmRef) -> str:
+    """What libvirt writes of a plain q35 guest, with the devices that nicmapd does not look at."""
+    ports = "".join(
+        f"<controller type='pci' index='{index}' model='pcie-root-port'><model name='pcie-root-port'/>"
+        f"<target chassis='{index}' port='0x{7 + index:x}'/><alias name='pci.{index}'/><address type='pci' "
+        f"domain='0x0000' bus='0x00' slot='0x{index:02x}' function='0x0'/></controller>"
+        for index in range(1, 9)
+    )
+    nics = "".join(
+        f"<interface type='network'><mac address='{_mac(number, nic)}'/><source network='default' "
+        f"portid='{uuid.UUID(int=number * NICS + nic)}' bridge='virbr0'/><target dev='vnet{number * NICS + nic}'/>"
+        f"<model type='virtio'/><alias name='net{nic}'/><address type='pci' domain='0x0000' bus='0x{nic + 1:02x}' "
+        f"slot='0x00' function='0x0'/></interface>"
+        for nic in range(NICS)
+    )
+    disk = (
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/var/lib/libvirt/images/"
+        f"{vm.name}.qcow2' index='1'/><target dev='vda' bus='virtio'/><alias name='virtio-disk0'/></disk>"
+    )
+    return (
+        f"<domain type='kvm' id='{number + 1}'><name>{vm.name}</name><uuid>{vm.uuid}</uuid><memory unit='KiB'>2097152"
+        "</memory><vcpu placement='static'>2</vcpu><os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>"
+        f"<devices><controller type='pci' index='0' model='pcie-root'/>{ports}{disk}{nics}<channel type='unix'><source "
+        "mode='bind' path='/run/libvirt/qemu/channel/1/org.qemu.guest_agent.0'/><target type='virtio' "
+        "name='org.qemu.guest_agent.0' state='connected'/><alias name='channel0'/></channel></devices></domain>"
+    )
+
+
+def _reply(number: int) -> str:
+    """A reply with `%d` in the place of each counter that moves."""
+    entries = [
+        {"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": _addresses("127.0.0.1", "::1")},
+        *(
+            {
+                "name": f"eth{nic}",
+                "hardware-address": _mac(number, nic),
+                "ip-addresses": _addresses(f"10.{nic}.{number >> 8 & 255}.{number & 255}", f"fe80::{number:x}:{nic:x}"),
+            }
+            for nic in range(NICS)
+        ),
+    ]
+    counters = ",".join(
+        f'"{way}-{what}": {"%d" if what in ("bytes", "packets") else 0}'
+        for way in ("rx", "tx")
+        for what in ("bytes", "packets", "errs", "dropped")
+    )
+    listed = ", ".join(f'{json.dumps(entry)[:-1]}, "statistics": {{{counters}}}}}' for entry in entries)
+    return f'{{"return": [{listed}]}}'
+
+
+def _addresses(ipv4: str, ipv6: str) -> list[dict[str, object]]:
+    return [
+        {"ip-address-type": "ipv4", "ip-address": ipv4, "prefix": 24},
+        {"ip-address-type": "ipv6", "ip-address": ipv6, "prefix": 64},
+    ]
+
+
+def _files() -> dict[str, str]:
+    """What sysfs says of the NICs, the same in each guest: path -> reply to a read."""
+    files: dict[str, str] = {}
+    for nic in range(NICS):
+        device = f"/sys/class/net/eth{nic}/device"
+        files[f"{device}/../uevent"] = f"DRIVER=virtio-pci\nPCI_CLASS=20000\nPCI_SLOT_NAME=0000:0{nic + 1}:00.0\n"
+        files[f"{device}/../../uevent"] = f"DRIVER=pcieport\nPCI_CLASS=60400\nPCI_SLOT_NAME=0000:00:0{nic + 1}.0\n"
+    return {path: _read_reply(text) for path, text in files.items()}
+
+
+def _read_reply(text: str) -> str:
+    return json.dumps(
+        {"return": {"count": len(text), "buf-b64": base64.b64encode(text.encode()).decode(), "eof": True}}
+    )
+
+
+class SimulatedHypervisor:
+    """`guests` running guests that answer at once. Thread-safe as far as passes need it."""
+
+    def __init__(self, guests: int, *, host: str = "simulated") -> None:
+        self._host = host
+        self._listed = [
+            Domain(VmRef(str(uuid.UUID(int=number + 1)), f"guest{number:05d}"), DomainState.RUNNING, True)
+            for number in range(guests)
+        ]
+        self._domains = {domain.vm.uuid: domain for domain in self._listed}
+        self._xml = {domain.vm.uuid: _xml(number, domain.vm) for number, domain in enumerate(self._listed)}
+        self._replies = {domain.vm.uuid: _reply(number) for number, domain in enumerate(self._listed)}
+        self._counters = _reply(0).count("%d")
+        self._contents = list(_files().items())
+        self._handles = {path: json.dumps({"return": number}) for number, (path, _) in enumerate(self._contents)}
+        self._asked = 0
+        self._subscribers: list[Callable[[DomainEvent], None]] = []
+
+    @property
+    def host(self) -> str:
+        return self._host
+
+    def status(self) -> ConnectionStatus:
+        return ConnectionStatus(True, None, "simulated", "9.0.0", "simulated:///")
+
+    def subscribe(self, callback: Callable[[DomainEvent], None]) -> None:
+        self._subscribers.append(callback)
+
+    def connect(self) -> None:
+        for callback in self._subscribers:
+            callback(DomainEvent(EventKind.CONNECTED))
+
+    def domains(self) -> Sequence[Domain]:
+        return list(self._listed)
+
+    def domain(self, uuid: str) -> Domain:
+        return self._domains[uuid]
+
+    def domain_xml(self, uuid: str) -> str:
+        # A new string each time, as from libvirt: to compare it costs what it costs.
+        xml = self._xml[uuid]
+        return xml[:1] + xml[1:]
+
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+        return {}
+
+    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
+        if command == agent.INTERFACES_REQUEST:
+            self._asked += 1
+            return self._replies[uuid] % ((self._asked,) * self._counters)
+        if command == agent.INFO_REQUEST:
+            return _INFO
+        request = json.loads(command)
+        arguments = request.get("arguments", {})
+        if request["execute"] == "guest-file-open":
+            return self._handles.get(arguments["path"], _NO_FILE)
+        if request["execute"] == "guest-file-read":
+            return self._contents[arguments["handle"]][1]
+        return _DONE
+
+
+def _resident() -> float:
+    return resident_mb(os.getpid())
+
+
+class Run:
+    """The daemon's machinery on a simulated hypervisor."""
+
+    def __init__(self, guests: int, interval: float, folder: Path) -> None:
+        start_logging(LogConfig(level="info"))
+        self._clock = SystemClock()
+        self._guests = guests
+        self._hypervisor = SimulatedHypervisor(guests)
+        self._memory_before = _resident()
+        self._board = Board(self._clock)
+        self._store = store.open_store(f"sqlite:///{folder / 'map.db'}", host="simulated", clock=self._clock)
+        self._keeper = Keeper(self._store, self._board, clock=self._clock)
+        config = Config(poll=PollConfig(interval=interval, resync=3600))
+        refresher = Refresher(
+            self._hypervisor,
+            self._keeper,
+            self._board,
+            clock=self._clock,
+            settings=config.agent,
+            new_id=lambda: secrets.token_hex(8),
+        )
+        self._watcher = Watcher(
+            self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=config
+        )
+
+    async def measure(self, seconds: float) -> dict[str, float]:
+        found = await self._start()
+        found |= await self._steady(seconds)
+        found |= await self._rounds()
+        found["memory_mb"] = _resident() - self._memory_before
+        await self._watcher.stop()
+        self._store.close()
+        return found
+
+    async def _start(self) -> dict[str, float]:
+        self._watcher.start()
+        cpu, started = time.process_time(), time.perf_counter()
+        self._hypervisor.connect()
+        while self._watcher.status().passes < self._guests:
+            await asyncio.sleep(0.01)
+        found = {"cold_seconds": time.perf_counter() - started, "cold_cpu": time.process_time() - cpu}
+        named = sum(1 for entry in self._board.entries() for nic in entry.nics if nic.naming.name is not None)
+        if named != self._guests * NICS:
+            raise RuntimeError(f"{named} of {self._guests * NICS} NICs are named after the first passes")
+        return found
+
+    async def _steady(self, seconds: float) -> dict[str, float]:
+        """CPU per pass while every guest is polled in its turn."""
+        passes, cpu, started = self._watcher.status().passes, time.process_time(), time.perf_counter()
+        await asyncio.sleep(seconds)
+        made = self._watcher.status().passes - passes
+        spent, took = time.process_time() - cpu, time.perf_counter() - started
+        return {"pass_cpu": spent / made, "passes_per_second": made / took, "cpu_share": spent / took}
+
+    async def _rounds(self) -> dict[str, float]:
+        """CPU of what is done once a minute for all: a full comparison, and writing when each guest was seen."""
+        loop = asyncio.get_running_loop()
+        cpu, passes = time.process_time(), self._watcher.status().passes
+        self._watcher.resync()
+        await asyncio.sleep(0)
+        await loop.run_in_executor(None, self._keeper.flush_seen)
+        spent, made = time.process_time() - cpu, self._watcher.status().passes - passes
+        return {"minute_cpu": spent, "minute_passes": made}
+
+
+async def _main(guests: int, interval: float, seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(await Run(guests, interval, Path(folder)).measure(seconds)))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
