@@ -48,8 +48,13 @@ _FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
 
 @dataclass(slots=True)
 class PassMemory:
-    """What passes over one VM remember between them; lost without harm."""
+    """What passes over one VM remember between them; lost without harm.
 
+    `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
+    answered every time, which no guest does that is paused or off.
+    """
+
+    domain: Domain | None = None
     xml: str = ""
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None
@@ -57,8 +62,13 @@ class PassMemory:
     disabled: AgentFailure | None = None
     booted: bool = False
 
+    def domain_changed(self) -> None:
+        """Something happened to the domain: libvirt is asked again what it is."""
+        self.domain = None
+
     def agent_restarted(self) -> None:
         """The agent has connected anew, or may have: it may be another one, in a network that was restarted."""
+        self.domain_changed()
         self.capabilities = None
         self.join = self.join.after_reconnect()
         self.disabled = None
@@ -104,47 +114,44 @@ class Refresher:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
         try:
-            domain = self._hypervisor.domain(vm.uuid)
-            description = self._describe(domain, memory)
+            remembered = memory.domain is not None
+            domain, description = self._look(vm.uuid, memory)
+            answer, failure, asked = self._try_to_ask(domain, description, memory)
+            if answer is None and remembered:
+                # Without an answer nothing proves that it still runs.
+                domain = self._hypervisor.domain(vm.uuid)
+                failure = self._reason_not_to_ask(domain, description, memory) or failure
         except NotFound:
             return self._remove(vm, started)
         old = self._board.entry(vm.uuid)
-        failure, answer, asked = None, None, False
-        failure = self._reason_not_to_ask(domain, description, memory)
-        if failure is None:
-            asked = True
-            try:
-                answer = self._ask(domain.vm, description, old, memory)
-            except NotFound:
-                return self._remove(domain.vm, started)
-            except AgentFailure as error:
-                failure = self._look_closer(domain.vm, error)
-                if failure.state == AgentState.DISABLED:
-                    memory.disabled = failure
         entry = self._entry(domain, description, old, answer=answer, failure=failure)
         self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
+        memory.domain = domain if answer is not None else None
         if answer is not None:
             memory.join, memory.booted = answer.memory, False
         return self._settle(old, entry, asked=asked, answered=answer is not None, started=started)
 
     # -- what libvirt says
 
-    def _describe(self, domain: Domain, memory: PassMemory) -> domxml.DomainDescription:
-        uuid = domain.vm.uuid
+    def _look(self, uuid: str, memory: PassMemory) -> tuple[Domain, domxml.DomainDescription]:
+        """What libvirt says now; in a settled pass its XML alone, which is most of what libvirt has to do for us."""
         xml = self._hypervisor.domain_xml(uuid)
         if memory.description is None or xml != memory.xml:
+            memory.domain = None
             try:
                 memory.description = domxml.parse_domain(xml)
             except Invalid as error:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
             memory.xml = xml
+        domain = memory.domain or self._hypervisor.domain(uuid)
         if domain.state is not DomainState.RUNNING:
-            return memory.description
+            return domain, memory.description
         # Before the guest is asked: what it changes after that must be told by an event again.
         used = self._hypervisor.rx_filter(uuid)
         if not used:
-            return memory.description
-        return replace(memory.description, nics=tuple(_with_mac(nic, used) for nic in memory.description.nics))
+            return domain, memory.description
+        nics = tuple(_with_mac(nic, used) for nic in memory.description.nics)
+        return domain, replace(memory.description, nics=nics)
 
     def _reason_not_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
@@ -171,6 +178,21 @@ class Refresher:
         )
 
     # -- what the guest says
+
+    def _try_to_ask(
+        self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
+    ) -> tuple[_Answer | None, AgentFailure | None, bool]:
+        """The guest's answer, or why there is none, and whether it was asked. Raises `NotFound`."""
+        reason = self._reason_not_to_ask(domain, description, memory)
+        if reason is not None:
+            return None, reason, False
+        try:
+            return self._ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None, True
+        except AgentFailure as error:
+            failure = self._look_closer(domain.vm, error)
+            if failure.state == AgentState.DISABLED:
+                memory.disabled = failure
+            return None, failure, True
 
     def _ask(
         self, vm: VmRef, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory

@@ -47,8 +47,9 @@ class Forget(IntEnum):
     """What an event says of the next pass's memory; the greater includes the less."""
 
     NOTHING = 0
-    AGENT = 1
-    GUEST = 2
+    DOMAIN = 1
+    AGENT = 2
+    GUEST = 3
 
 
 @dataclass(slots=True)
@@ -175,6 +176,7 @@ class Watcher:
         watched = self._watched.get(uuid) or (self._watch(entry.vm) if entry else None)
         if watched is None or not self._hypervisor.status().connected:
             raise Unavailable(f"libvirt is not connected: {self._hypervisor.status().message}")
+        watched.forget = max(watched.forget, Forget.DOMAIN)
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
         watched.waiters.append(waiter)
         self._look(watched, urgent=True)
@@ -223,6 +225,7 @@ class Watcher:
             domain.persistent,
         ):
             watched.vm = domain.vm
+            watched.forget = Forget.DOMAIN
             watched.pace.disturbed(self._clock.monotonic())
             self._look(watched)
 
@@ -288,6 +291,8 @@ class Watcher:
             watched.memory.guest_booted()
         elif watched.forget is Forget.AGENT:
             watched.memory.agent_restarted()
+        elif watched.forget is Forget.DOMAIN:
+            watched.memory.domain_changed()
         watched.forget = Forget.NOTHING
         waiters, watched.waiters = watched.waiters, []
         self._in_flight.add(watched.vm.uuid)
@@ -374,4 +379,4 @@ class Watcher:
 def _forgets(event: DomainEvent) -> Forget:
     if event.kind is EventKind.LIFECYCLE and event.detail in ("started", "rebooted"):
         return Forget.GUEST
-    return Forget.AGENT if event.kind is EventKind.AGENT else Forget.NOTHING
+    return Forget.AGENT if event.kind is EventKind.AGENT else Forget.DOMAIN

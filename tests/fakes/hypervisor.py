@@ -86,7 +86,7 @@ class FakeVm:
 
 
 class FakeHypervisor:
-    """See the module. `vms` is the truth; `event` tells of it, as libvirt would."""
+    """See the module. `vms` is the truth; `event` tells of it, as libvirt would. `asked`: what of libvirt itself."""
 
     def __init__(self, *, host: str = "host1") -> None:
         self._host = host
@@ -94,6 +94,7 @@ class FakeHypervisor:
         self._made = 0
         self.connected = True
         self.rx_filters = False
+        self.asked: list[str] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self._lock = threading.Lock()
@@ -150,10 +151,12 @@ class FakeHypervisor:
         return [Domain(vm.ref, vm.state, vm.persistent) for vm in self.vms.values()]
 
     def domain(self, uuid: str) -> Domain:
+        self.asked.append("domain")
         vm = self._vm(uuid)
         return Domain(vm.ref, vm.state, vm.persistent)
 
     def domain_xml(self, uuid: str) -> str:
+        self.asked.append("domain_xml")
         return self._vm(uuid).xml()
 
     def rx_filter(self, uuid: str) -> Mapping[str, str]:

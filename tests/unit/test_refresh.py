@@ -37,6 +37,10 @@ class Bench:
         self.clock.move(10)
         return self.refresher.run(vm.ref, self.memories.setdefault(vm.uuid, PassMemory()))
 
+    def event(self, vm: FakeVm) -> None:
+        """What the watcher does when libvirt tells of the domain."""
+        self.memories[vm.uuid].domain_changed()
+
     def names(self, vm: FakeVm) -> list[str | None]:
         entry = self.board.entry(vm.uuid)
         assert entry is not None
@@ -92,6 +96,34 @@ def test_a_pass_over_an_unchanged_guest_asks_once_and_writes_nothing(bench: Benc
     assert not outcome.written
     assert bench.store.writes == writes
     assert vm.calls == ["guest-network-get-interfaces"]
+
+
+def test_a_settled_pass_asks_libvirt_for_the_xml_alone(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    bench.hypervisor.asked.clear()
+    bench.run(vm)
+    assert bench.hypervisor.asked == ["domain_xml"]
+    vm.name = "web2"
+    bench.run(vm)
+    assert bench.hypervisor.asked == ["domain_xml", "domain_xml", "domain"], "other XML: libvirt is asked what it is"
+
+
+@pytest.mark.parametrize("state", [DomainState.PAUSED, DomainState.OFF, DomainState.SUSPENDED])
+def test_a_domain_that_stops_without_an_event_is_found_by_its_silence(bench: Bench, state: DomainState) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    vm.state = state
+    outcome = bench.run(vm)
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.state is state
+    assert outcome.agent in (AgentState.PAUSED, AgentState.OFF)
+    vm.state = DomainState.RUNNING
+    assert bench.run(vm).answered
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.state is DomainState.RUNNING
 
 
 def test_a_rename_is_one_change_and_one_sentence(bench: Bench) -> None:
@@ -152,6 +184,7 @@ def test_a_guest_that_cannot_answer_is_not_asked(bench: Bench, change: dict[str,
     bench.run(vm)
     for key, value in change.items():
         setattr(vm, key, value)
+    bench.event(vm)
     vm.calls.clear()
     outcome = bench.run(vm)
     assert not outcome.asked
