@@ -7,6 +7,7 @@ what other agents make of them. What an error means is in agent_errors.py, and p
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 from collections import defaultdict
@@ -50,6 +51,10 @@ MAX_INTERFACES = 512
 MAX_SAME_MAC = 256
 #: Most addresses kept of one interface.
 MAX_ADDRESSES = 64
+#: Longest text of an address: 45 for IPv6, "%" and the name of an interface.
+MAX_ADDRESS_TEXT = 64
+#: Addresses whose text is remembered: the same ones come with each reply, and reading them was a quarter of a pass.
+KNOWN_ADDRESSES = 16_384
 #: Most faults told of one reply. Each is at most some 350 characters: a cleaned name and a few words.
 MAX_FAULTS = 20
 #: Most commands kept of guest-info (qemu-ga 10.0 has 50), and their longest name.
@@ -269,12 +274,11 @@ def _addresses(listed: object, name: str, faults: _Faults) -> tuple[GuestAddress
             continue
         if not text:
             continue
-        address = _ip(text)
-        if address is None:
+        if len(text) > MAX_ADDRESS_TEXT or (address := _ip(text)) is None:
             faults.note(f"interface {name}: an address is none")
-        elif not address.is_unspecified:
-            key = (f"ipv{address.version}", str(address))
-            prefix = _prefix(raw.get("prefix"), address.max_prefixlen)
+        elif not address.unspecified:
+            key = (address.family, address.text)
+            prefix = _prefix(raw.get("prefix"), address.longest_prefix)
             known = prefixes.get(key)
             prefixes[key] = prefix if known is None else max(known, -1 if prefix is None else prefix)
     found = sorted(GuestAddress(family, ip, prefix) for (family, ip), prefix in prefixes.items())
@@ -283,14 +287,23 @@ def _addresses(listed: object, name: str, faults: _Faults) -> tuple[GuestAddress
     return tuple(found[:MAX_ADDRESSES])
 
 
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    bare = text.partition("%")[0]
-    if len(bare) > 45:  # the longest text of an IPv6 address
-        return None
+@dataclass(frozen=True, slots=True)
+class _Ip:
+    """An IP address in canonical text."""
+
+    family: str
+    text: str
+    unspecified: bool
+    longest_prefix: int
+
+
+@functools.lru_cache(maxsize=KNOWN_ADDRESSES)
+def _ip(text: str) -> _Ip | None:
     try:
-        return ipaddress.ip_address(bare)
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    return _Ip(f"ipv{address.version}", str(address), address.is_unspecified, address.max_prefixlen)
 
 
 def _prefix(value: object, longest: int) -> int | None:
