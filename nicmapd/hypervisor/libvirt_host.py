@@ -56,6 +56,7 @@ class LibvirtHypervisor:
         self._clock = clock
         self._subscribers: list[Callable[[DomainEvent], None]] = []
         self._link: Link | None = None
+        self._handles: dict[str, Any] = {}
         self._lines = AgentLines(uri, calls=agent_calls)
         self._rx_filter = rx_filter
         # As on the agents' lines: with a fifth call in flight libvirtd would not read a keepalive's answer.
@@ -130,6 +131,7 @@ class LibvirtHypervisor:
     def _disconnect(self) -> None:
         link, self._link = self._link, None
         self._lines.close()
+        self._handles.clear()  # they would hold the connection open
         if link is not None:
             link.close()
 
@@ -160,9 +162,17 @@ class LibvirtHypervisor:
 
     def domain_xml(self, uuid: str) -> str:
         def read(connection: Any) -> str:
-            return str(connection.lookupByUUIDString(uuid).XMLDesc(0))
+            # A virDomain is only the UUID on this connection: looked up once, as every pass reads the XML.
+            domain = self._handles.get(uuid) or connection.lookupByUUIDString(uuid)
+            xml = str(domain.XMLDesc(0))
+            self._handles[uuid] = domain
+            return xml
 
-        return self._read(f"read the XML of domain {uuid}", read)
+        try:
+            return self._read(f"read the XML of domain {uuid}", read)
+        except NicmapError:
+            self._handles.pop(uuid, None)
+            raise
 
     def rx_filter(self, uuid: str) -> Mapping[str, str]:
         if not self._rx_filter:
