@@ -176,10 +176,10 @@ class SimulatedHypervisor:
         xml = self._xml[uuid]
         return xml[:1] + xml[1:]
 
-    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:  # noqa: ARG002  as the port says
         return {}
 
-    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
+    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:  # noqa: ARG002  it answers at once
         if command == agent.INTERFACES_REQUEST:
             self._asked += 1
             return self._replies[uuid] % ((self._asked,) * self._counters)
@@ -190,7 +190,7 @@ class SimulatedHypervisor:
         if request["execute"] == "guest-file-open":
             return self._handles.get(arguments["path"], _NO_FILE)
         if request["execute"] == "guest-file-read":
-            return self._contents[arguments["handle"]][1]
+            return str(self._contents[arguments["handle"]][1])
         return _DONE
 
 

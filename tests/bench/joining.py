@@ -1,0 +1,152 @@
+"""Part `join`: a pass over few and many interfaces, and what verifying costs a real guest with a bond."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from nicmapd import agent
+from nicmapd.board import Board
+from nicmapd.clock import SystemClock
+from nicmapd.config import AgentConfig
+from nicmapd.hypervisor import LibvirtHypervisor
+from nicmapd.keeper import Keeper
+from nicmapd.model import ConnectionStatus, Domain, VmRef
+from nicmapd.refresh import PassMemory, Refresher
+from tests.bench.figures import Report, at_most, median
+from tests.bench.ground import Ground
+from tests.bench.simulated import NICS, SimulatedHypervisor
+from tests.fakes.store import MemoryStore
+from tests.lab.waiting import eventually
+
+#: Interfaces in a reply: a plain guest, one with bonds and VLANs, a container host.
+SIZES = (3, 30, 2000)
+#: Seconds in which a size is measured, pass after pass.
+MEASURED = 1.5
+
+
+def run(report: Report, ground: Ground) -> None:
+    for size in SIZES:
+        report.add(
+            f"join.pass_{size}_ms",
+            _pass_over(size) * 1000,
+            "ms",
+            f"an unchanged pass over {size} interfaces: parse, join, compare; no libvirt",
+        )
+    _bond(report, ground)
+
+
+class _Crowded(SimulatedHypervisor):
+    """One guest whose reply has so many interfaces: its NICs, and containers' veth pairs."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(1)
+        (self.only,) = self.domains()
+        listed = json.loads(super().agent_command(self.only.vm.uuid, agent.INTERFACES_REQUEST, timeout=1))["return"]
+        plain = listed[-1]
+        for number in range(size - len(listed)):
+            mac = f"8a:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+            address = {"ip-address-type": "ipv6", "ip-address": f"fe80::8a:{number:x}", "prefix": 64}
+            listed.append({**plain, "name": f"veth{number:07x}", "hardware-address": mac, "ip-addresses": [address]})
+        self._reply = json.dumps({"return": listed})
+
+    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
+        if command == agent.INTERFACES_REQUEST:
+            return self._reply
+        return super().agent_command(uuid, command, timeout=timeout)
+
+
+def _pass_over(size: int) -> float:
+    """CPU seconds of a settled pass over that many interfaces, the median."""
+    hypervisor = _Crowded(size)
+    refresher, board = _refresher(hypervisor)
+    memory, taken = PassMemory(), []
+    refresher.run(hypervisor.only.vm, memory)
+    ends = time.perf_counter() + MEASURED
+    while time.perf_counter() < ends:
+        started = time.thread_time()
+        outcome = refresher.run(hypervisor.only.vm, memory)
+        taken.append(time.thread_time() - started)
+        if not outcome.answered or outcome.changes:
+            raise RuntimeError(f"not an unchanged pass: {outcome.sentence}")
+    entry = board.entry(hypervisor.only.vm.uuid)
+    assert entry is not None
+    if [nic.naming.name for nic in entry.nics] != [f"eth{number}" for number in range(NICS)]:
+        raise RuntimeError("the NICs are not named")
+    return median(taken)
+
+
+def _refresher(hypervisor: SimulatedHypervisor | _Counting) -> tuple[Refresher, Board]:
+    clock, numbers = SystemClock(), itertools.count()
+    board = Board(clock)
+    keeper = Keeper(MemoryStore(host=hypervisor.host), board, clock=clock)
+    settings = AgentConfig()
+    made = Refresher(hypervisor, keeper, board, clock=clock, settings=settings, new_id=lambda: f"nic{next(numbers)}")
+    return made, board
+
+
+@dataclass(slots=True)
+class _Counting:
+    """libvirt, and how often each command was sent to an agent."""
+
+    real: LibvirtHypervisor
+    sent: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def host(self) -> str:
+        return self.real.host
+
+    def status(self) -> ConnectionStatus:
+        return self.real.status()
+
+    def subscribe(self, callback: object) -> None:
+        raise NotImplementedError
+
+    def domains(self) -> Sequence[Domain]:
+        return self.real.domains()
+
+    def domain(self, uuid: str) -> Domain:
+        return self.real.domain(uuid)
+
+    def domain_xml(self, uuid: str) -> str:
+        return self.real.domain_xml(uuid)
+
+    def rx_filter(self, uuid: str) -> Mapping[str, str]:
+        return self.real.rx_filter(uuid)
+
+    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
+        self.sent[json.loads(command)["execute"]] += 1
+        return self.real.agent_command(uuid, command, timeout=timeout)
+
+    def close(self) -> None:
+        self.real.stop()
+
+
+def _bond(report: Report, ground: Ground) -> None:
+    guest = ground.guests(1)[0]
+    guest.add_bond(["eth0", "eth1"])
+    try:
+        with closing(_Counting(LibvirtHypervisor(ground.lab.uri, host="bench", clock=SystemClock()))) as hypervisor:
+            hypervisor.real.start()
+            eventually(lambda: hypervisor.status().connected, within=10, what="connection to libvirt")
+            refresher, board = _refresher(hypervisor)
+            memory, vm, extra, seconds = PassMemory(), VmRef(guest.uuid, guest.name), [], []
+            for _ in range(6):
+                hypervisor.sent.clear()
+                seconds.append(refresher.run(vm, memory).seconds)
+                extra.append(hypervisor.sent.total() - 1)
+            entry = board.entry(guest.uuid)
+            assert entry is not None
+            if {nic.naming.name for nic in entry.nics} != {"eth0", "eth1"}:
+                raise RuntimeError("the members of the bond are not named")
+    finally:
+        guest.reset()
+    report.add("join.bond_first_calls", extra[0], "", "extra agent calls of the first pass over a bond of two NICs")
+    report.add("join.bond_first_ms", seconds[0] * 1000, "ms", "that first pass, in a real guest")
+    report.add("join.bond_settled_calls", max(extra[2:]), "", "extra agent calls of a settled pass", at_most(0))
+    report.add("join.bond_settled_ms", median(seconds[2:]) * 1000, "ms", "that settled pass")
