@@ -8,46 +8,49 @@ order shows that nothing was swapped.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nicmapd import shapes
 from nicmapd.model import GuestInterface, GuestReply, Probe, Statistics
+from nicmapd.track import Course, Sight
 
-#: All counters of an interface. Not dataclasses.astuple, which copies deeply: that was a third of a pass.
-_counters = attrgetter(*(one.name for one in fields(Statistics)))
+#: A NIC's MAC and alias: what its memory is kept under.
+NicKey = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the last pass knew of an interface: its MAC, its counters, and the probe if there is one."""
+    """What the last pass knew of an interface: its MAC, its counters, and the probe if there is one.
+
+    `sure`: the probe is proved to be of the interface that bears the name now; else it is only what was once so.
+    """
 
     mac: str | None
     counters: Statistics | None
     probe: Probe | None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What earlier passes over a guest taught; all of it may be lost without harm to what is right.
 
-    `known`: by interface name. `held`: NICs (by MAC and alias) whose name was kept once over a reply without their
-    MAC. The others count only where nothing can be probed: `last`, the counters of each NIC (by MAC and alias) when its
-    name was certain; `rivals`, pairs (MAC, name) that were seen beside another candidate; `doubts`, pairs that may be
-    the result of swapped MACs.
+    `known`: by interface name. `held`: NICs whose name was kept once over a reply without their MAC. The others count
+    only where nothing can be probed: `holders`, the interface that each NIC was when that was last certain; `lost`,
+    NICs whose interface can no longer be told from others.
     """
 
     known: Mapping[str, Known] = field(default_factory=dict)
-    held: frozenset[tuple[str, str | None]] = frozenset()
-    last: Mapping[tuple[str, str | None], Statistics] = field(default_factory=dict)
-    rivals: frozenset[tuple[str, str]] = frozenset()
-    doubts: frozenset[tuple[str, str]] = frozenset()
+    held: frozenset[NicKey] = frozenset()
+    holders: Mapping[NicKey, Sight] = field(default_factory=dict)
+    lost: frozenset[NicKey] = frozenset()
 
     def after_reconnect(self) -> Memory:
         """What is left when the agent has connected anew: the guest may have restarted its network, or itself."""
-        return Memory(rivals=self.rivals, doubts=self.doubts)
+        holders = {key: Sight(one.name, one.mac, None) for key, one in self.holders.items()}
+        return Memory(holders=holders, lost=self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,78 +107,41 @@ def _shape(reply: GuestReply) -> list[tuple[str, str]]:
     return sorted((one.name, one.mac or "") for one in fold(reply))
 
 
-def continues(before: Statistics | None, now: Statistics | None) -> bool | None:
-    """Whether an interface with counters `before` can have counters `now`; None if there are none to compare."""
-    if before is None or now is None:
-        return None
-    pairs = zip(_counters(before), _counters(now), strict=True)
-    grown = [new >= old for old, new in pairs if old is not None and new is not None]
-    return all(grown) if grown else None
+def sights(interfaces: Iterable[Folded]) -> dict[str, Sight]:
+    """The interfaces by name; not those whose name is there twice."""
+    names = Counter(one.name for one in interfaces)
+    return {one.name: Sight(one.name, one.mac, one.interface.statistics) for one in interfaces if names[one.name] == 1}
 
 
-def trusted(interfaces: Iterable[Folded], memory: Memory) -> dict[str, Probe]:
-    """The probes of earlier passes that still hold: by name, only of interfaces proved to be the same."""
-    groups: dict[str, dict[str, Folded]] = defaultdict(dict)
-    twice: set[str] = set()
-    for one in interfaces:
-        if one.mac is not None:
-            if one.name in groups[one.mac]:
-                twice.add(one.name)
-            groups[one.mac][one.name] = one
+def before(memory: Memory) -> dict[Hashable, Sight]:
+    """What the last pass saw, by name."""
+    return {name: Sight(name, known.mac, known.counters) for name, known in memory.known.items()}
+
+
+def trusted(interfaces: Sequence[Folded], memory: Memory, *, macs: Collection[str]) -> dict[str, Probe]:
+    """The probes of earlier passes that still hold, by name: of interfaces proved to be the same, and no others.
+
+    An interface that has carried nothing yet cannot be told from another one, if its guest counts at all. What could
+    not be read once stays unread while name and MAC stay.
+    """
+    now, seen = sights(interfaces), before(memory)
+    devices = {name for name, known in memory.known.items() if known.probe is not None and known.probe.device}
+    course = Course(seen, now, devices=devices, macs=macs)
     found: dict[str, Probe] = {}
-    for mac, group in groups.items():
-        before = {name: known for name, known in memory.known.items() if known.mac == mac}
-        if any(known.probe is not None for known in before.values()):
-            found.update(_trusted_in_group(group, before))
-    return {name: probe for name, probe in found.items() if name not in twice}
-
-
-def _trusted_in_group(group: Mapping[str, Folded], before: Mapping[str, Known]) -> dict[str, Probe]:
-    """Within the interfaces of one MAC: `became[a]` are the other names that `a` may bear now."""
-    if len(before) == len(group) == 1:
-        (name, known), one = next(iter(before.items())), next(iter(group.values()))
-        # Alone before and now, with name and MAC unchanged: only counters that went back tell of another interface.
-        same = name == one.name and continues(known.counters, one.interface.statistics) is not False
-        return {name: known.probe} if same and known.probe is not None else {}
-    became = {
-        old: {
-            name
-            for name, one in group.items()
-            if name != old and continues(known.counters, one.interface.statistics) is not False
-        }
-        for old, known in before.items()
-    }
-    found = {}
-    for name, known in before.items():
-        if known.probe is None or name not in group:
+    for name, known in memory.known.items():
+        if known.probe is None or not known.sure or not course.stays(name):
             continue
-        if continues(known.counters, group[name].interface.statistics) is not True:
-            continue
-        if not _may_be_another(name, became, before, group):
-            found[name] = known.probe
+        if known.probe.device is not None:
+            if course.became(name) != now[name]:
+                continue
+            if known.counters is not None and not seen[name].counted:
+                continue
+        found[name] = known.probe
     return found
 
 
-def _may_be_another(
-    name: str, became: Mapping[str, set[str]], before: Mapping[str, Known], group: Mapping[str, Folded]
-) -> bool:
-    """Whether `name` may now be borne by an interface that had another name before, in some explanation of the reply.
-
-    That needs a chain of possible renames into `name` that begins at a name which has vanished, or that closes to a
-    cycle through `name`. Where no device is among them, nothing about a NIC can have changed.
-    """
-    reached, frontier = {name}, [name]
-    possible = False
-    while frontier:
-        now = frontier.pop()
-        for old in (old for old, names in became.items() if now in names):
-            possible = possible or old == name or old not in group
-            if old not in reached:
-                reached.add(old)
-                frontier.append(old)
-    return possible and _has_device(reached, before)
-
-
-def _has_device(names: set[str], before: Mapping[str, Known]) -> bool:
-    probes = [before[name].probe for name in names if name in before]
-    return any(probe is None or probe.device is not False for probe in probes)
+def unmoved(asked: GuestReply, reply: GuestReply) -> set[str]:
+    """The names that cannot have changed hands between two replies of one pass."""
+    first, second = sights(fold(asked)), sights(fold(reply))
+    course = Course(dict(first.items()), second)
+    return {name for name in second if course.stays(name) and course.became(name) == second[name]}

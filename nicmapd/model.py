@@ -210,6 +210,7 @@ class Probe:
     `pci`: `dddd:bb:ss.f` in the guest's numbering. `permanent_mac`: the MAC before a bond took it over.
     `slots`: the PCI path from the root complex as (slot, function) pairs, outermost first, where it was read:
     comparable with the domain XML whatever bus numbers the guest gave. `kind`: what sysfs says it is, if it does.
+    `master`: the interface that it is enslaved to, "" if to none, None if that was not asked.
     """
 
     device: bool | None = None
@@ -217,6 +218,7 @@ class Probe:
     permanent_mac: str | None = None
     slots: tuple[tuple[int, int], ...] = ()
     kind: StackKind | None = None
+    master: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,12 +12,12 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nicmapd.agent import is_no_such_file, result_of
 from nicmapd.errors import AgentFailure
 from nicmapd.model import AgentState, Probe, StackKind
-from nicmapd.text import normal_mac
+from nicmapd.text import clean, normal_mac
 
 #: Bytes read of a file: a PCI device's uevent has some 200.
 MAX_BYTES = 4096
@@ -41,18 +41,21 @@ _KINDS = {
 Ask = Callable[[str], str]
 
 
-def probe_interface(ask: Ask, name: str) -> Probe:
+def probe_interface(ask: Ask, name: str, *, contested: bool = False) -> Probe:
     """What the guest's sysfs says of the interface `name`.
 
     `ask` sends one agent command (JSON text) and gives the raw reply, or raises `AgentFailure`. A virtio NIC on bus 0
-    costs 3 calls, one behind a root port 6, a NIC of another kind 6, an interface of software 4. What cannot be read
+    costs 3 calls, one behind a root port 6, a NIC of another kind 6, an interface of software 4. `contested`: another
+    interface has the same device, so that it is also asked whom it is enslaved to (1 or 3 calls). What cannot be read
     stays unknown; that the agent may not read files at all, or does not answer, goes up as `AgentFailure`. Files are
     closed again in each case.
     """
     if not _NAME.fullmatch(name) or name in (".", "..") or len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
         return Probe()
     try:
-        return _probe(_Files(ask), f"/sys/class/net/{name}")
+        files = _Files(ask)
+        found = _probe(files, f"/sys/class/net/{name}")
+        return replace(found, master=_master(files, f"/sys/class/net/{name}")) if contested else found
     except _Unreadable:
         return Probe()
 
@@ -76,6 +79,7 @@ class _Uevent:
     kind: str
     pci_class: str
     pci: _PciAddress | None
+    interface: str
 
     @property
     def bridge(self) -> bool:
@@ -131,6 +135,12 @@ def _permanent_mac(files: _Files, interface: str) -> str | None:
         return normal_mac((files.read(f"{interface}/bonding_slave/perm_hwaddr") or "").strip())
     except _Unreadable:
         return None
+
+
+def _master(files: _Files, interface: str) -> str:
+    """The interface that this one is enslaved to, "" if to none."""
+    uevent = files.uevent(f"{interface}/master")
+    return uevent.interface if uevent is not None else ""
 
 
 class _Files:
@@ -204,6 +214,7 @@ def _parse_uevent(text: str) -> _Uevent:
         kind=values.get("DEVTYPE", ""),
         pci_class=values.get("PCI_CLASS", ""),
         pci=_parse_pci(values.get("PCI_SLOT_NAME", "")),
+        interface=clean(values.get("INTERFACE", "")),
     )
 
 

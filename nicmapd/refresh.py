@@ -90,6 +90,16 @@ class _Answer:
     faults: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so."""
+
+    reply: GuestReply
+    asked: GuestReply
+    probes: Mapping[str, Probe]
+    probing: bool
+
+
 class Refresher:
     """Runs passes. Thread-safe as long as two passes over one VM never run at once (watch.py sees to that)."""
 
@@ -201,19 +211,20 @@ class Refresher:
         reply = self._interfaces(vm, description)
         capabilities = self._capabilities(vm, memory)
         probing = self._settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
-        probes: dict[str, Probe] = {}
+        looked = _Looked(reply, reply, {}, probing)
         if probing:
-            reply, probes, probing = self._probe(vm, description, reply, memory)
+            looked = self._probe(vm, description, reply, memory)
         matched = changes.match(old.nics if old else (), description.nics)
         joined, remembered = join.join(
             description.nics,
-            reply,
+            looked.reply,
             memory=memory.join,
-            probes=probes,
-            probing=probing,
+            probes=looked.probes,
+            probing=looked.probing,
+            asked=looked.asked,
             previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
         )
-        return _Answer(joined, remembered, capabilities.version, reply.faults)
+        return _Answer(joined, remembered, capabilities.version, looked.reply.faults)
 
     def _interfaces(self, vm: VmRef, description: domxml.DomainDescription) -> GuestReply:
         raw = self._command(vm, agent.INTERFACES_REQUEST)
@@ -230,33 +241,33 @@ class Refresher:
 
     def _probe(
         self, vm: VmRef, description: domxml.DomainDescription, reply: GuestReply, memory: PassMemory
-    ) -> tuple[GuestReply, dict[str, Probe], bool]:
-        """Verifies what the join wants verified. Gives the reply to join, the probes, and whether probing works.
+    ) -> _Looked:
+        """Verifies what the join wants verified.
 
         Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
         thrown away, and asked anew a few times; then the next pass goes on.
         """
-        probes: dict[str, Probe] = {}
+        asked, probes = reply, dict[str, Probe]()
         for _ in range(PROBE_ROUNDS):
-            names = [name for name in join.questions(description.nics, reply, memory.join) if name not in probes]
+            names = join.questions(description.nics, reply, memory.join, probes)
             if not names:
                 break
             try:
-                probes.update({name: self._probe_one(vm, name) for name in names})
+                probes.update({name: self._probe_one(vm, name, contested=name in probes) for name in names})
             except AgentFailure as error:
                 if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
                     raise
                 _log.info("%s: the agent lets nothing be verified: %s", printable(vm.name), error.message)
                 memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
-                return reply, {}, False
+                return _Looked(reply, reply, {}, probing=False)
             again = self._interfaces(vm, description)
             if not join.same_shape(reply, again):
-                probes.clear()
+                asked, probes = again, {}
             reply = again
-        return reply, probes, True
+        return _Looked(reply, asked, probes, probing=True)
 
-    def _probe_one(self, vm: VmRef, name: str) -> Probe:
-        return probe.probe_interface(lambda command: self._command(vm, command), name)
+    def _probe_one(self, vm: VmRef, name: str, *, contested: bool) -> Probe:
+        return probe.probe_interface(lambda command: self._command(vm, command), name, contested=contested)
 
     def _look_closer(self, vm: VmRef, failure: AgentFailure) -> AgentFailure:
         """Newer agents refuse a command with the same words whether it is disabled or the guest is frozen: ask."""

@@ -49,6 +49,19 @@ def speaks_against(name: str) -> bool:
     return kind(name) is not None or _OTHER.fullmatch(name) is not None or _WINDOWS.fullmatch(name) is not None
 
 
+#: What kernels, udev and Windows call a NIC that nobody has named; used only where a rename cannot be proved.
+_USUAL = re.compile(
+    r"(eth|en[a-z]?|ens|eno|enp|enx|em|net|lan|wan|vtnet|vmx|ix|igb|igc|ixl|re|bge|p\d+p|ib)\w*|"
+    r"(ethernet|local area connection|lan-verbindung|以太网|イーサネット)( .*)?",
+    re.IGNORECASE,
+)
+
+
+def usual(name: str) -> bool:
+    """Whether a NIC is commonly called so."""
+    return _USUAL.fullmatch(name) is not None and not speaks_against(name)
+
+
 def stands_apart(name: str) -> bool:
     """Whether the name is of something that carries no traffic of a NIC even if it shows its MAC."""
     return _APART.fullmatch(name) is not None

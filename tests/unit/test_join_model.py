@@ -65,14 +65,20 @@ class Watcher:
 
     def look(self, *, meanwhile: Step = NOTHING, order: list[int] | None = None) -> list[Naming]:
         """A pass; `meanwhile` happens once, between the reply and the second probe."""
-        reply = self._reply(order)
+        reply = asked = self._reply(order)
         probes: dict[str, Probe] = {}
         self.race = False
         if self.probing:
-            reply, probes = self._probe(reply, meanwhile, order)
+            reply, asked, probes = self._probe(reply, meanwhile, order)
         previous = [None if self.booted else naming for naming in self.namings] or [None] * self.guest.devices
         joined, self.memory = join(
-            self.guest.nics(), reply, memory=self.memory, probes=probes, probing=self.probing, previous=previous
+            self.guest.nics(),
+            reply,
+            memory=self.memory,
+            probes=probes,
+            probing=self.probing,
+            previous=previous,
+            asked=asked,
         )
         self.namings, self.booted = [one.naming for one in joined], False
         return self.namings
@@ -82,10 +88,10 @@ class Watcher:
 
     def _probe(
         self, reply: GuestReply, meanwhile: Step, order: list[int] | None
-    ) -> tuple[GuestReply, dict[str, Probe]]:
-        probes: dict[str, Probe] = {}
+    ) -> tuple[GuestReply, GuestReply, dict[str, Probe]]:
+        asked, probes = reply, dict[str, Probe]()
         for _ in range(3):
-            names = [name for name in questions(self.guest.nics(), reply, self.memory) if name not in probes]
+            names = questions(self.guest.nics(), reply, self.memory, probes)
             if not names:
                 break
             for count, name in enumerate(names):
@@ -96,10 +102,10 @@ class Watcher:
                 self.probed += 1
             again = self._reply(order)
             if not same_shape(reply, again):
-                probes.clear()
+                asked, probes = again, {}
                 self.race = True
             reply = again
-        return reply, probes
+        return reply, asked, probes
 
     def check(self) -> None:
         """No name is wrong, none twice; what is not known says so."""

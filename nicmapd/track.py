@@ -1,0 +1,208 @@
+"""What became of the interfaces of the last reply: followed over renames and changed MACs, or known to be in doubt.
+
+A reply is a list of names. Which of them is an interface that was seen before is read from three facts: an interface
+keeps its name or its MAC when the other is changed; its counters never go backward; and as many interfaces as possible
+went on, for they seldom vanish while others appear that have counted more. Where every such reading gives an interface
+the same name, that is its name; where two readings differ, it is in doubt.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
+
+from nicmapd.model import Statistics
+
+#: Most interfaces of one MAC that are compared with each other: beyond, all are in doubt. A hostile guest could make
+#: each comparison count, and a NIC with more VLANs than that is rare.
+MAX_GROUP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """An interface as one reply showed it."""
+
+    name: str
+    mac: str | None
+    counters: Statistics | None
+
+    @property
+    def counted(self) -> bool:
+        """Whether it has carried anything, so that another interface can be told from it."""
+        return self.counters is not None and any(values(self.counters))
+
+
+def values(counters: Statistics) -> tuple[int | None, ...]:
+    return (
+        counters.rx_bytes,
+        counters.rx_packets,
+        counters.rx_errors,
+        counters.rx_dropped,
+        counters.tx_bytes,
+        counters.tx_packets,
+        counters.tx_errors,
+        counters.tx_dropped,
+    )
+
+
+def continues(before: Statistics | None, now: Statistics | None) -> bool | None:
+    """Whether an interface with counters `before` can have counters `now`; None if there are none to compare."""
+    if before is None or now is None:
+        return None
+    pairs = zip(values(before), values(now), strict=True)
+    grown = [new >= old for old, new in pairs if old is not None and new is not None]
+    return all(grown) if grown else None
+
+
+#: The loopback of Linux and of BSD: it is there from the boot on, and nothing takes its place.
+_LOOPBACKS = ("lo", "lo0")
+
+
+def booted(before: Mapping[Hashable, Sight], now: Mapping[str, Sight]) -> bool:
+    """Whether the guest has started anew since: what its loopback has counted went back."""
+    return any(
+        name in before and name in now and continues(before[name].counters, now[name].counters) is False
+        for name in _LOOPBACKS
+    )
+
+
+class Course:
+    """The readings of one step, from what was seen before to the interfaces that a reply shows now.
+
+    `before` is keyed by anything that tells its interfaces apart; `now` holds each name once. An interface may have
+    another name or another MAC now if `renames(old, new)` does not forbid it, and both at once only if it is one of
+    `devices` (keys) and comes to a MAC or name of those that matter (`macs`, or the name of a device).
+    """
+
+    def __init__(
+        self,
+        before: Mapping[Hashable, Sight],
+        now: Mapping[str, Sight],
+        *,
+        renames: Callable[[Sight, Sight], bool] = lambda _old, _new: True,
+        devices: Collection[Hashable] = (),
+        macs: Collection[str] = (),
+    ) -> None:
+        self._before = before
+        self._now = now
+        self._renames = renames
+        self._by_mac: dict[str, list[str]] = defaultdict(list)
+        for one in now.values():
+            if one.mac is not None:
+                self._by_mac[one.mac].append(one.name)
+        self._place = {key: one.name for key, one in before.items() if self._same(one)}
+        self._holder = {name: key for key, name in self._place.items()}
+        self._place = {key: name for name, key in self._holder.items()}
+        names = {before[key].name for key in devices if key in before}
+        self._far = [one.name for one in now.values() if one.name in names or one.mac in macs] if devices else []
+        self._strays = {key for key in before if key not in self._place}
+        self._roaming = {key for key in devices if key in self._strays}
+        self._edges: dict[Hashable, list[str]] = {}
+        for key in sorted(self._strays, key=lambda each: (before[each].name, before[each].mac or "", repr(each))):
+            self._seat(key, set())
+        self._unsettled: set[Hashable] | None = None
+
+    def _same(self, one: Sight) -> bool:
+        now = self._now.get(one.name)
+        return now is not None and now.mac == one.mac and continues(one.counters, now.counters) is not False
+
+    def stays(self, key: Hashable) -> bool:
+        """Whether name and MAC are the same as before and the counters do not speak against it."""
+        return key in self._before and self._same(self._before[key])
+
+    def counted(self, key: Hashable) -> bool:
+        """Whether it had carried anything, so that another interface can be told from it."""
+        return self._before[key].counted
+
+    def _places(self, key: Hashable) -> list[str]:
+        if key not in self._edges:
+            one = self._before[key]
+            same_mac = self._by_mac.get(one.mac, ()) if one.mac is not None else ()
+            near = (one.name, *(same_mac if len(same_mac) <= MAX_GROUP else ()))
+            names = dict.fromkeys((*near, *(self._far if key in self._roaming else ())))
+            self._edges[key] = [name for name in names if name in self._now and self._may_be(one, self._now[name])]
+        return self._edges[key]
+
+    def _may_be(self, old: Sight, new: Sight) -> bool:
+        if continues(old.counters, new.counters) is False:
+            return False
+        return old.name == new.name or self._renames(old, new)
+
+    def _seat(self, key: Hashable, tried: set[str]) -> bool:
+        """Finds a place for one more, moving others as far as needed."""
+        for name in self._places(key):
+            if name not in tried:
+                tried.add(name)
+                if name not in self._holder or self._seat(self._holder[name], tried):
+                    self._place[key], self._holder[name] = name, key
+                    return True
+        return False
+
+    def possible(self, key: Hashable) -> list[Sight]:
+        """All that an interface of before may be now."""
+        return [self._now[name] for name in self._places(key)] if key in self._before else []
+
+    def became(self, key: Hashable, *, may_be_replaced: bool = True) -> Sight | None:
+        """What an interface of before is now, if it is the same in every reading; else None.
+
+        `may_be_replaced`: also a reading counts in which it vanished and another one that vanished took its place.
+        """
+        if key not in self._place or self._crowded(self._before[key]) or self._crowded(self._now[self._place[key]]):
+            return None
+        if self._unsettled is None:
+            self._unsettled = self._may_leave() | self._in_cycles()
+        if key in self._unsettled or (may_be_replaced and key in self._may_be_pushed_out()):
+            return None
+        return self._now[self._place[key]]
+
+    def _crowded(self, one: Sight) -> bool:
+        return one.mac is not None and len(self._by_mac.get(one.mac, ())) > MAX_GROUP
+
+    def _elsewhere(self, key: Hashable) -> list[str]:
+        return [name for name in self._places(key) if name != self._place.get(key)]
+
+    def _may_leave(self) -> set[Hashable]:
+        """Those that may be at a place which this reading leaves free, or next to one that may go there."""
+        leaving = {key for key in self._place if any(name not in self._holder for name in self._elsewhere(key))}
+        return leaving | self._pushing(leaving)
+
+    def _pushing(self, targets: set[Hashable]) -> set[Hashable]:
+        """Those that may take the place of one of `targets`, or of one that may, and so on."""
+        pushers: dict[Hashable, list[Hashable]] = defaultdict(list)
+        for key in self._place:
+            for name in self._elsewhere(key):
+                if name in self._holder:
+                    pushers[self._holder[name]].append(key)
+        found, frontier = set(targets), list(targets)
+        while frontier:
+            for key in pushers[frontier.pop()]:
+                if key not in found:
+                    found.add(key)
+                    frontier.append(key)
+        return found
+
+    def _in_cycles(self) -> set[Hashable]:
+        """Those that may have changed places in a circle; and some between two circles, which is on the safe side."""
+        targets = {
+            key: {self._holder[name] for name in self._elsewhere(key) if name in self._holder} for key in self._place
+        }
+        left = set(targets)
+        while True:
+            entered = {target for key in left for target in targets[key]}
+            inside = {key for key in left if key in entered and targets[key] & left}
+            if inside == left:
+                return left
+            left = inside
+
+    def _may_be_pushed_out(self) -> set[Hashable]:
+        """Those whose place one may have taken that has none in this reading."""
+        found: set[Hashable] = set()
+        frontier = [key for key in self._strays if key not in self._place]
+        while frontier:
+            for name in self._places(frontier.pop()):
+                holder = self._holder.get(name)
+                if holder is not None and holder not in found:
+                    found.add(holder)
+                    frontier.append(holder)
+        return found
