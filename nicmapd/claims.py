@@ -14,7 +14,7 @@ from enum import Enum
 from nicmapd import shapes
 from nicmapd.evidence import Folded, Memory, NicKey, before, sights
 from nicmapd.model import HostNic, Naming, Verdict
-from nicmapd.track import Course, Sight, booted
+from nicmapd.track import Course, Sight, booted, continues
 
 
 class Standing(Enum):
@@ -69,7 +69,11 @@ def read(
         # What bears the holder's name in the last reply is the holder only if it was seen as such in that reply.
         ids[key] = holder.name if seen.get(holder.name) == holder else key
         seen[ids[key]] = holder
-    course = Course(seen, now, renames=_plausible)
+    # A name and MAC that are there, and are not the NIC's interface any more: that may be anywhere.
+    adrift = [ids[key] for key, holder in holders.items() if _taken(holder, now)]
+    shown = [each for each in ids.values() if isinstance(each, str)]  # in the last reply
+    macs = {nic.mac for nic in nics}
+    course = Course(seen, now, renames=_plausible, devices=[*shown, *adrift], pushers=adrift, macs=macs)
     windows = any(" " in one.name for one in interfaces)
     claims = []
     for nic in nics:
@@ -83,6 +87,11 @@ def read(
     strangers = [key for key in seen if not course.stays(key)]
     olds = {one.name for key in strangers for one in course.possible(key)}
     return Claims(tuple(claims), holders, frozenset(olds))
+
+
+def _taken(holder: Sight, now: Mapping[str, Sight]) -> bool:
+    same = now.get(holder.name)
+    return same is not None and same.mac == holder.mac and continues(holder.counters, same.counters) is False
 
 
 def _start(

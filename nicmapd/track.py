@@ -70,9 +70,11 @@ def booted(before: Mapping[Hashable, Sight], now: Mapping[str, Sight]) -> bool:
 class Course:
     """The readings of one step, from what was seen before to the interfaces that a reply shows now.
 
-    `before` is keyed by anything that tells its interfaces apart; `now` holds each name once. An interface may have
+    `before` is keyed by anything that tells its interfaces apart, those of the last reply first; `now` holds each name
+    once. An interface may have
     another name or another MAC now if `renames(old, new)` does not forbid it, and both at once only if it is one of
-    `devices` (keys) and comes to a MAC or name of those that matter (`macs`, or the name of a device).
+    `devices` (keys) and comes to a MAC or name of those that matter (`macs`, or the name of a device). `pushers` are
+    those of them that may have taken the place of an interface which seems unchanged.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Course:
         *,
         renames: Callable[[Sight, Sight], bool] = lambda _old, _new: True,
         devices: Collection[Hashable] = (),
+        pushers: Collection[Hashable] = (),
         macs: Collection[str] = (),
     ) -> None:
         self._before = before
@@ -91,12 +94,16 @@ class Course:
         for one in now.values():
             if one.mac is not None:
                 self._by_mac[one.mac].append(one.name)
-        self._place = {key: one.name for key, one in before.items() if self._same(one)}
-        self._holder = {name: key for key, name in self._place.items()}
+        self._holder: dict[str, Hashable] = {}
+        for key, one in before.items():
+            if self._same(one):
+                self._holder.setdefault(one.name, key)
         self._place = {key: name for name, key in self._holder.items()}
         names = {before[key].name for key in devices if key in before}
         self._far = [one.name for one in now.values() if one.name in names or one.mac in macs] if devices else []
         self._strays = {key for key in before if key not in self._place}
+        self._pushers = pushers
+        self._stayed = frozenset(self._place)
         self._roaming = {key for key in devices if key in self._strays}
         self._edges: dict[Hashable, list[str]] = {}
         for key in sorted(self._strays, key=lambda each: (before[each].name, before[each].mac or "", repr(each))):
@@ -109,7 +116,7 @@ class Course:
 
     def stays(self, key: Hashable) -> bool:
         """Whether name and MAC are the same as before and the counters do not speak against it."""
-        return key in self._before and self._same(self._before[key])
+        return key in self._stayed
 
     def counted(self, key: Hashable) -> bool:
         """Whether it had carried anything, so that another interface can be told from it."""
@@ -146,13 +153,14 @@ class Course:
     def became(self, key: Hashable, *, may_be_replaced: bool = True) -> Sight | None:
         """What an interface of before is now, if it is the same in every reading; else None.
 
-        `may_be_replaced`: also a reading counts in which it vanished and another one that vanished took its place.
+        `may_be_replaced`: also a reading counts in which it vanished and another one that vanished took its place;
+        without it, only if that one is of `pushers`.
         """
         if key not in self._place or self._crowded(self._before[key]) or self._crowded(self._now[self._place[key]]):
             return None
         if self._unsettled is None:
             self._unsettled = self._may_leave() | self._in_cycles()
-        if key in self._unsettled or (may_be_replaced and key in self._may_be_pushed_out()):
+        if key in self._unsettled or key in self._may_be_pushed_out(self._strays if may_be_replaced else self._pushers):
             return None
         return self._now[self._place[key]]
 
@@ -195,10 +203,10 @@ class Course:
                 return left
             left = inside
 
-    def _may_be_pushed_out(self) -> set[Hashable]:
-        """Those whose place one may have taken that has none in this reading."""
+    def _may_be_pushed_out(self, strays: Collection[Hashable]) -> set[Hashable]:
+        """Those whose place one of `strays` may have taken that has none in this reading."""
         found: set[Hashable] = set()
-        frontier = [key for key in self._strays if key not in self._place]
+        frontier = [key for key in strays if key not in self._place]
         while frontier:
             for name in self._places(frontier.pop()):
                 holder = self._holder.get(name)
