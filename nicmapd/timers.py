@@ -14,8 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 _log = logging.getLogger(__name__)
@@ -24,9 +25,19 @@ _log = logging.getLogger(__name__)
 CLOCK_CHECK_SECONDS = 2.0
 CLOCK_STEP_SECONDS = 0.5
 
+#: Far enough away for a job that waits to be given its next time, and near enough to be shifted.
+_NEVER = datetime(9000, 1, 1, tzinfo=UTC)
+
 
 async def _call(callback: Callable[[], None]) -> None:
     callback()
+
+
+class _Parking(BaseTrigger):  # type: ignore[misc]
+    """Keeps a job that has run, for its next time: to make a new one costs more than all the rest of a timer."""
+
+    def get_next_fire_time(self, _previous: datetime | None, _now: datetime) -> datetime:
+        return _NEVER
 
 
 class Timers:
@@ -38,6 +49,8 @@ class Timers:
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
+        self._once: dict[str, Job] = {}
+        self._callbacks: dict[str, Callable[[], None]] = {}
         self._clock_check: asyncio.TimerHandle | None = None
         self._offset = 0.0
 
@@ -56,7 +69,26 @@ class Timers:
     def once(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
         """Calls back after `seconds`."""
         when = datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
-        self._scheduler.add_job(_call, DateTrigger(when), args=(callback,), id=name, name=name, replace_existing=True)
+        self._callbacks[name] = callback
+        job = self._once.get(name)
+        if job is not None:
+            job.modify(next_run_time=when)
+            return
+        self._once[name] = self._scheduler.add_job(
+            self._call_once,
+            _Parking(),
+            args=(name,),
+            id=name,
+            name=name,
+            next_run_time=when,
+            max_instances=3,  # a callback may start its own timer anew: with 1 that would be skipped, for ever
+            replace_existing=True,
+        )
+
+    async def _call_once(self, name: str) -> None:
+        callback = self._callbacks.pop(name, None)
+        if callback is not None:
+            callback()
 
     def every(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
         """Calls back every `seconds`, the first time after that long."""
@@ -71,6 +103,8 @@ class Timers:
 
     def cancel(self, name: str) -> None:
         """Ends a timer. No error if there is none of that name."""
+        self._once.pop(name, None)
+        self._callbacks.pop(name, None)
         if self._scheduler.get_job(name) is not None:
             self._scheduler.remove_job(name)
 

@@ -9,10 +9,11 @@ guests cost the healthy ones nothing but that place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -106,6 +107,7 @@ class Watcher:
         self._lanes = _Lanes()
         self._in_flight: set[str] = set()
         self._suspects_in_flight = 0
+        self._drained = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._resyncing = False
@@ -132,6 +134,9 @@ class Watcher:
         """Starts nothing more and waits at most `seconds` for the passes in flight: a hung call cannot be ended."""
         self._stopping = True
         self._timers.stop()
+        if self._in_flight:
+            self._drained.clear()
+            self._spawn(self._drained.wait())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -146,8 +151,12 @@ class Watcher:
 
     def on_event(self, event: DomainEvent) -> None:
         """An event of libvirt, from any thread: handed over, nothing else."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take_event, event)
+        self._hand_over(self._take_event, event)
+
+    def _hand_over(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Calls back in the loop's thread, from any; after the end of the loop not at all."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _take_event(self, event: DomainEvent) -> None:
         if event.kind is EventKind.CONNECTED:
@@ -216,14 +225,11 @@ class Watcher:
 
     def _compare_one(self, domain: Domain) -> None:
         entry = self._board.entry(domain.vm.uuid)
+        known = entry and (entry.state, entry.vm, entry.persistent)
         watched = self._watched.get(domain.vm.uuid)
         if watched is None or watched.forget is not Forget.NOTHING:
             self._look(self._watch(domain.vm))
-        elif entry is None or (entry.state, entry.vm, entry.persistent) != (
-            domain.state,
-            domain.vm,
-            domain.persistent,
-        ):
+        elif known != (domain.state, domain.vm, domain.persistent):
             watched.vm = domain.vm
             watched.forget = Forget.DOMAIN
             watched.pace.disturbed(self._clock.monotonic())
@@ -298,18 +304,23 @@ class Watcher:
         self._in_flight.add(watched.vm.uuid)
         suspect = watched.pace.suspect
         self._suspects_in_flight += suspect
-        self._spawn(self._pass(watched, waiters, suspect=suspect))
+        run = self._pool.submit(self._refresher.run, watched.vm, watched.memory)
+        run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, waiters, suspect))
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pass(self, watched: _Watched, waiters: list[asyncio.Future[Outcome]], *, suspect: bool) -> None:
+    def _end(
+        self, run: Future[Outcome], watched: _Watched, waiters: list[asyncio.Future[Outcome]], suspect: bool
+    ) -> None:
         outcome: Outcome | None = None
         fault: Exception = Unavailable("the pass did not finish")
         try:
-            outcome = await self._loop.run_in_executor(self._pool, self._refresher.run, watched.vm, watched.memory)
+            outcome = run.result()
+        except CancelledError:
+            fault = Unavailable("nicmapd is stopping")
         except NicmapError as error:
             fault = error
             _log.info("%s: no pass: %s", printable(watched.vm.name), error.message)
@@ -320,10 +331,13 @@ class Watcher:
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
-        self._finish(watched, outcome)
+        if not self._stopping:
+            self._finish(watched, outcome)
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(fault) if outcome is None else waiter.set_result(outcome)
+        if not self._in_flight:
+            self._drained.set()
         self._pump()
 
     def _finish(self, watched: _Watched, outcome: Outcome | None) -> None:
