@@ -66,8 +66,8 @@ fix: setup  ## formatters, and what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: lab  ## measurements on real guests, as ratios in one run
-	$(BIN)/python -m tests.bench
+bench: lab  ## measurements on real guests, as ratios in one run (KEEP=1 keeps them to compare with)
+	$(BIN)/python -m tests.bench $(if $(KEEP),--keep,)
 
 clean:  ## all that was built, the caches of downloads excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,7 +16,7 @@ from tests.lab.guest import Guest
 from tests.lab.nicmapd import Nicmapd
 from tests.lab.waiting import LabTimeout
 
-RENAMES = {"poll": 12, "settling": 10, "hint": 20}
+RENAMES = {"poll": 10, "settling": 10, "hint": 20}
 INTERVAL = 2.0
 #: An interval at which nothing but an event explains what is quick.
 NEVER = "3600"
@@ -51,7 +51,7 @@ def _renames(guest: Guest, daemon: Nicmapd, count: int) -> list[float]:
     """Seconds from the begin of each rename in the guest until the API has it. Moments are random."""
     taken, old, mac = [], "eth1", guest.macs[1]
     for number in range(count):
-        time.sleep(random.uniform(1.0, 3.0))
+        time.sleep(random.uniform(0.5, 1.5))
         new = f"name{number}"
         taken.append(_follow(daemon, guest, mac, new, partial(guest.rename, old, new)))
         old = new

@@ -93,7 +93,7 @@ def virsh(uri: str, *arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def until_quiet(report: Report, *, within: float = 20.0) -> None:
+def until_quiet(report: Report, *, within: float = 8.0) -> None:
     """Waits until the machine has little to do, so that a measurement is of what is measured."""
     deadline = Deadline(within)
     while (busy := _busy()) > 0.35:

@@ -9,7 +9,7 @@ from tests.bench.ground import Ground, cpu_seconds, resident_mb
 
 #: Seconds until the settling series of the start is over, and seconds that are measured: whole polls.
 SETTLING = 12.0
-MEASURED = 40.0
+MEASURED = 30.0
 
 
 def run(report: Report, ground: Ground) -> None:

@@ -11,7 +11,7 @@ from tests.bench.ground import python
 #: Guests, and seconds between polls: the same passes a second for all, so that only the number of guests differs.
 SIZES = {100: 0.2, 1000: 2.0, 10_000: 20.0}
 #: Seconds that the steady state is measured.
-STEADY = 10.0
+STEADY = 8.0
 #: Seconds until a run of that many guests has surely ended: 20 ms a guest for the start.
 PATIENCE = 60.0
 

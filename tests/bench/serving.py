@@ -9,7 +9,7 @@ from tests.bench.figures import Report, at_least, at_most, median
 from tests.bench.ground import Ground, cpu_seconds, python, until_quiet
 from tests.lab.nicmapd import Nicmapd
 
-ROUNDS = 5
+ROUNDS = 3
 SLICE = 2.0
 #: Seconds between polls in a sweep: the shortest that the configuration takes.
 SWEEPING = "0.5"

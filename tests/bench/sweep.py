@@ -29,7 +29,7 @@ from tests.lab.waiting import eventually
 
 #: As agent.concurrency.
 THREADS = 4
-ROUNDS = 7
+ROUNDS = 6
 #: Seconds of each way in each round.
 SLICE = 2.0
 
