@@ -109,8 +109,8 @@ def _start(
             continue
         if naming.name is not None:
             holders[key] = Sight(naming.name, naming.guest_mac or nic.mac, None)
-        elif naming.verdict is Verdict.AMBIGUOUS:
-            lost.add(key)
+        elif naming.verdict is Verdict.AMBIGUOUS or (naming.verdict is Verdict.UNSEEN and naming.evidence):
+            lost.add(key)  # another interface had its MAC: which one has it now is anybody's guess
     return holders, lost
 
 
@@ -134,7 +134,8 @@ def _follow(course: Course, key: Hashable, holder: Sight, now: Mapping[str, Sigh
 
 
 def _proved(course: Course, key: Hashable, holder: Sight, sight: Sight) -> bool:
-    """Whether counters show that a changed interface is the same one; else a rename to a NIC's usual name will do."""
+    """Whether counters show that a changed interface is the same one; else a rename to a NIC's usual name will do, if
+    it was there in the last reply."""
     if course.counted(key) and sight.counters is not None:
         return True
-    return sight.mac == holder.mac and shapes.usual(sight.name)
+    return isinstance(key, str) and sight.mac == holder.mac and shapes.usual(sight.name)

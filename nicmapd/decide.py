@@ -186,7 +186,7 @@ def _single(case: Case, number: int, one: Folded, ruled_out: tuple[str, ...]) ->
         return _unsure(reason, [one.name], ruled_out, doubtful=True)
     if case.claims.holder(one.name, but=number):
         reason = f"{one.name} is the interface of another NIC, which was given this NIC's MAC"
-        return _elsewhere(case, number, (*ruled_out, reason)) or _unseen(reason, ruled_out)
+        return _elsewhere(case, number, (*ruled_out, reason)) or _unseen(reason, (*ruled_out, reason))
     followed = claim.standing is Standing.FOLLOWED and claim.sight is not None and claim.sight.name == one.name
     if not followed:
         doubt = _doubt(case, number, one, alone=not ruled_out)

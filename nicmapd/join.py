@@ -99,8 +99,9 @@ def questions(
     ]
     others: list[str] = []
     if lost or len(claimants) < sum(1 for number in missing if nics[number].slots):
-        adrift = {known.mac for name, known in memory.known.items() if _device(known) and name not in believed}
-        names = {one.name for one in unknown if one.mac in adrift or not _is_software(one, memory)} - set(claimants)
+        # A device that was under one of these names may be under any of them now.
+        adrift = any(_device(known) and not _still(name, believed) for name, known in memory.known.items())
+        names = {one.name for one in unknown if adrift or not _is_software(one, memory)} - set(claimants)
         others = sorted(names, key=lambda name: (shapes.speaks_against(name), name))
     return tuple(dict.fromkeys((*contested, *claimants, *others)))[:MAX_PROBES]
 
@@ -108,6 +109,10 @@ def questions(
 def _was_probed(one: Folded, memory: Memory) -> bool:
     known = memory.known.get(one.name)
     return known is not None and known.mac == one.mac and known.probe is not None
+
+
+def _still(name: str, believed: Mapping[str, Probe]) -> bool:
+    return name in believed and believed[name].device is True
 
 
 def _was_device(one: Folded, memory: Memory) -> bool:

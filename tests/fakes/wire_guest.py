@@ -77,7 +77,9 @@ class Link:
 class WireGuest:
     """A running VM and the `Hypervisor` port to it. Each `do_...` does nothing where Linux would refuse it."""
 
-    def __init__(self, devices: int, *, files: bool = True, statistics: bool = True, models: Sequence[str] = ()) -> None:
+    def __init__(
+        self, devices: int, *, files: bool = True, statistics: bool = True, models: Sequence[str] = ()
+    ) -> None:
         self.files = files
         self.statistics = statistics
         self.vm = VmRef("00000000-0000-4000-8000-000000000001", "guest")

@@ -1,0 +1,224 @@
+"""Whole passes over a simulated guest in which anything happens, also in the middle of a pass.
+
+The guest is seen only through domain XML, raw agent replies and sysfs files. Each walk is a seed: `Walk(seed).run()`
+shows it again, and `log` tells what happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from nicmapd import shapes
+from nicmapd.board import Board
+from nicmapd.config import AgentConfig
+from nicmapd.keeper import Keeper
+from nicmapd.refresh import PassMemory, Refresher
+from tests.fakes.brittle import BrittleStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.wire_guest import Link, WireGuest
+
+NAMES = ("eth0", "eth1", "eth2", "ens3", "lan0", "wan", "a", "bond7", "x.100", "br9", "mv0", "up", "svc", "dummy0")
+STEPS = 25
+
+
+class Walk:
+    """A guest and a daemon on it, and a random course of both.
+
+    With probes everything may happen, at any moment. Without them a reply cannot tell a few things, and the walk keeps
+    to what docs/design-naming.md says of that: one thing at a time, counters that have begun, and names of software for
+    software only.
+    """
+
+    def __init__(self, seed: int, *, probe: str = "auto") -> None:
+        self.random = random.Random(seed)
+        self.auto = probe == "auto"
+        models = ("virtio", "e1000")[: self.random.randint(1, 2)]
+        self.guest = WireGuest(self.random.randint(1, 4), files=self.auto, models=models)
+        self.guest.order = self.random.shuffle
+        self.clock = FakeClock()
+        self.board = Board(self.clock)
+        self.settings = AgentConfig(timeout=1, probe=probe)
+        self.ids = itertools.count()
+        self.log: list[str] = []
+        self.raced = False
+        self.start_daemon()
+        for link in self.guest.links:
+            if not self.auto or self.random.random() > 0.3:
+                link.count(self.random.randint(1, 5000), sent=self.random.randint(0, 5000))
+
+    def start_daemon(self) -> None:
+        keeper = Keeper(BrittleStore(host="host1"), self.board, clock=self.clock)
+        self.refresher = Refresher(
+            self.guest,
+            keeper,
+            self.board,
+            clock=self.clock,
+            settings=self.settings,
+            new_id=lambda: f"nic{next(self.ids)}",
+        )
+        self.memory = PassMemory()
+
+    # -- what happens
+
+    def happen(self) -> None:
+        """One random thing in the guest."""
+        moves: list[Callable[[], object]] = [self.traffic] * 3
+        moves += [self.rename, self.swap_names, self.add, self.add, self.remove, self.hide, self.show, self.bond]
+        moves += [self.release, self.lose_mac, self.set_mac, self.swap_macs]
+        moves += [self.guest.do_plug, self.unplug, self.reload] if self.auto else []
+        move = self.random.choice(moves)
+        move()
+        self.log.append(f"{getattr(move, '__name__', move)}: {self.state()}")
+
+    def state(self) -> list[tuple[object, ...]]:
+        return [
+            (link.name, link.mac, link.device.alias if link.device else link.kind, link.counters[1], link.hidden)
+            for link in self.guest.links
+        ]
+
+    def some(self, links: Sequence[Link], count: int = 1) -> list[Link]:
+        return self.random.sample(list(links), count) if len(links) >= count else []
+
+    def devices(self) -> list[Link]:
+        return [link for link in self.guest.shown() if link.device is not None]
+
+    def mac(self) -> str:
+        known = [device.mac for device in self.guest.devices] + [link.mac for link in self.guest.links]
+        return self.random.choice([*known, f"02:00:00:00:00:{self.random.randint(1, 9):02x}"])
+
+    def alike(self, name: str, other: str) -> bool:
+        return self.auto or shapes.speaks_against(name) == shapes.speaks_against(other)
+
+    def traffic(self) -> None:
+        for link in self.some(self.guest.shown()):
+            packets = self.random.choice((1, 10, 1000, 20000))
+            link.count(packets, sent=self.random.randint(0, packets))
+
+    def rename(self) -> None:
+        for link in self.some(self.guest.shown()):
+            name = self.random.choice(NAMES)
+            if self.alike(link.name, name):
+                self.guest.do_rename(link, name)
+
+    def swap_names(self) -> None:
+        pair = self.some(self.guest.shown(), 2)
+        if pair and self.alike(pair[0].name, pair[1].name):
+            self.guest.do_swap_names(*pair)
+
+    def add(self) -> None:
+        if len(self.guest.links) < 12:
+            kind = self.random.choice(("vlan", "bridge", "macvlan", "dummy"))
+            self.guest.do_add(kind, self.random.choice(NAMES), self.mac())
+
+    def remove(self) -> None:
+        for link in self.some([link for link in self.guest.shown() if link.device is None]):
+            self.guest.do_remove(link)
+
+    def hide(self) -> None:
+        for link in self.some(self.devices()):
+            self.guest.do_hide(link)
+
+    def show(self) -> None:
+        for link in self.some([link for link in self.guest.links if link.hidden]):
+            self.guest.do_show(link)
+
+    def bond(self) -> None:
+        here = self.devices()
+        members = self.some(here, self.random.randint(1, len(here))) if here else []
+        self.guest.do_bond(self.random.choice(("bond0", "uplink")), members)
+
+    def release(self) -> None:
+        for link in self.some(self.devices()):
+            self.guest.do_release(link)
+
+    def lose_mac(self) -> None:
+        """The next reply lacks a MAC, as in the middle of a rename."""
+        self.guest.bare = {link.name for link in self.some(self.guest.shown())}
+
+    def set_mac(self) -> None:
+        for link in self.some(self.guest.shown()):
+            self.guest.do_set_mac(link, self.mac())
+
+    def swap_macs(self) -> None:
+        pair = self.some(self.devices(), 2)
+        if pair:
+            self.guest.do_swap_macs(*pair)
+
+    def unplug(self) -> None:
+        for link in self.some(self.devices()):
+            self.guest.do_unplug(link)
+
+    def reload(self) -> None:
+        for link in self.some(self.devices()):
+            self.guest.do_reload_driver(link)
+
+    def restart(self) -> None:
+        """The daemon, the agent or the guest starts anew."""
+        what = self.random.choice((self.start_daemon, self.memory.agent_restarted, self.memory.guest_booted))
+        if what == self.memory.guest_booted:
+            self.guest.do_boot()
+        what()
+        self.log.append(what.__name__)
+
+    # -- a pass, and what must be true of it
+
+    def look(self, *, racing: bool) -> None:
+        guest = self.guest
+        guest.truths = [guest.truth()]
+        begin, whole = len(guest.calls), not guest.bare
+        moments = self.random.sample(range(40), self.random.randint(1, 3)) if racing else []
+        guest.between = {begin + moment: self.happen for moment in moments}
+        self.clock.move(10)
+        outcome = self.refresher.run(guest.vm, self.memory)
+        guest.between = {}
+        assert outcome.answered, outcome.sentence
+        assert not guest.open, "handles stay open"
+        served = self.served()
+        self.log.append(f"pass of {len(guest.calls) - begin} calls: {served}")
+        for alias, name in served.items():
+            right = name is None or any(truth.get(alias) == name for truth in guest.truths)
+            assert right, f"{alias} is not {name}: {guest.truths}"
+        names = [name for name in served.values() if name is not None]
+        assert len(names) == len(set(names))
+        if self.auto and whole and not racing:
+            assert {alias: name for alias, name in served.items() if name is not None} == guest.truth()
+
+    def served(self) -> dict[str, str | None]:
+        entry = self.board.entry(self.guest.vm.uuid)
+        assert entry is not None
+        return {str(nic.nic.alias): nic.naming.name for nic in entry.nics}
+
+    def run(self) -> None:
+        self.look(racing=False)
+        assert self.served() == self.guest.truth(), "a guest that has just started is known at once"
+        for _ in range(STEPS):
+            if self.auto and self.random.random() < 0.06:
+                self.restart()
+            for _ in range(self.random.choice((0, 1, 1, 1, 2, 3) if self.auto else (0, 1, 1))):
+                self.happen()
+            self.look(racing=self.auto and self.random.random() < 0.3)
+
+
+def walk(seed: int, *, probe: str) -> None:
+    course = Walk(seed, probe=probe)
+    try:
+        course.run()
+    except AssertionError:
+        print(f"seed {seed}", *course.log[-12:], sep="\n")
+        raise
+
+
+@pytest.mark.parametrize("tens", range(20))
+def test_with_probes_every_name_is_right_and_none_is_missing(tens: int) -> None:
+    for seed in range(10 * tens, 10 * tens + 10):
+        walk(seed, probe="auto")
+
+
+@pytest.mark.parametrize("tens", range(20))
+def test_without_probes_no_name_is_wrong(tens: int) -> None:
+    for seed in range(25 * tens, 25 * tens + 25):
+        walk(seed, probe="never")
