@@ -156,7 +156,7 @@ def join(
         memory, previous = Memory(), [None] * len(nics)
     case = Case(nics, interfaces, believed, owners, probing, memory, previous, past)
     decided = decide(case)
-    still = unmoved(asked, reply) if asked is not None else {one.name for one in interfaces}
+    still = unmoved(asked, reply) if probes and asked is not None else set(probes)
     remembered = _remember(case, decided, fresh={name: name in still for name in probes})
     return tuple(_joined(case, number, decision, decided) for number, decision in enumerate(decided)), remembered
 

@@ -6,6 +6,7 @@ The lists hold what Linux, its container and VPN programs, BSD and Windows call 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from nicmapd.model import StackKind
 
@@ -44,6 +45,7 @@ def kind(name: str) -> StackKind | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def speaks_against(name: str) -> bool:
     """Whether the name is one of software's, so that without proof it is not taken for a NIC's."""
     return kind(name) is not None or _OTHER.fullmatch(name) is not None or _WINDOWS.fullmatch(name) is not None

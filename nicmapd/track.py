@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter, ge
 
 from nicmapd.model import Statistics
 
@@ -33,26 +34,20 @@ class Sight:
         return self.counters is not None and any(values(self.counters))
 
 
-def values(counters: Statistics) -> tuple[int | None, ...]:
-    return (
-        counters.rx_bytes,
-        counters.rx_packets,
-        counters.rx_errors,
-        counters.rx_dropped,
-        counters.tx_bytes,
-        counters.tx_packets,
-        counters.tx_errors,
-        counters.tx_dropped,
-    )
+#: All counters of an interface; not dataclasses.astuple, which copies deeply.
+values = attrgetter(*(one.name for one in fields(Statistics)))
 
 
 def continues(before: Statistics | None, now: Statistics | None) -> bool | None:
     """Whether an interface with counters `before` can have counters `now`; None if there are none to compare."""
     if before is None or now is None:
         return None
-    pairs = zip(values(before), values(now), strict=True)
-    grown = [new >= old for old, new in pairs if old is not None and new is not None]
-    return all(grown) if grown else None
+    olds, news = values(before), values(now)
+    try:
+        return all(map(ge, news, olds))
+    except TypeError:  # some are missing
+        grown = [new >= old for old, new in zip(olds, news, strict=True) if old is not None and new is not None]
+        return all(grown) if grown else None
 
 
 #: The loopback of Linux and of BSD: it is there from the boot on, and nothing takes its place.
@@ -132,9 +127,9 @@ class Course:
         return self._edges[key]
 
     def _may_be(self, old: Sight, new: Sight) -> bool:
-        if continues(old.counters, new.counters) is False:
+        if old.name != new.name and not self._renames(old, new):
             return False
-        return old.name == new.name or self._renames(old, new)
+        return continues(old.counters, new.counters) is not False
 
     def _seat(self, key: Hashable, tried: set[str]) -> bool:
         """Finds a place for one more, moving others as far as needed."""

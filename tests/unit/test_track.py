@@ -1,0 +1,137 @@
+"""What became of the interfaces of a reply: followed where one reading is left, in doubt where two are."""
+
+from __future__ import annotations
+
+import pytest
+
+from nicmapd.model import Statistics
+from nicmapd.track import MAX_GROUP, Course, Sight, booted, continues
+
+A, B, X = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "02:00:00:00:00:01"
+
+
+def sight(name: str, mac: str | None, packets: int | None) -> Sight:
+    counters = None if packets is None else Statistics(packets * 90, packets, 0, 0, packets * 70, packets, 0, 0)
+    return Sight(name, mac, counters)
+
+
+def by_name(*sights: Sight) -> dict[str, Sight]:
+    return {one.name: one for one in sights}
+
+
+def became(before: dict[str, Sight], now: dict[str, Sight]) -> dict[str, str | None]:
+    course = Course(before, now)
+    return {name: found.name if (found := course.became(name)) else None for name in before}
+
+
+def test_what_stays_is_itself() -> None:
+    before = by_name(sight("eth0", A, 100), sight("eth1", B, 90))
+    now = by_name(sight("eth0", A, 200), sight("eth1", B, 190))
+    assert became(before, now) == {"eth0": "eth0", "eth1": "eth1"}
+
+
+def test_a_rename_is_followed_by_mac() -> None:
+    assert became(by_name(sight("eth0", A, 100)), by_name(sight("ens3", A, 110))) == {"eth0": "ens3"}
+
+
+def test_a_changed_mac_is_followed_by_name() -> None:
+    assert became(by_name(sight("eth0", A, 100)), by_name(sight("eth0", X, 110))) == {"eth0": "eth0"}
+
+
+def test_swapped_names_are_told_from_swapped_macs_by_counters() -> None:
+    before = by_name(sight("eth0", A, 1000), sight("eth1", B, 500))
+    names = by_name(sight("eth1", A, 1010), sight("eth0", B, 510))
+    macs = by_name(sight("eth0", B, 1010), sight("eth1", A, 510))
+    assert became(before, names) == {"eth0": "eth1", "eth1": "eth0"}
+    assert became(before, macs) == {"eth0": "eth0", "eth1": "eth1"}
+
+
+def test_where_counters_fit_both_nothing_is_certain() -> None:
+    before = by_name(sight("eth0", A, 1000), sight("eth1", B, 990))
+    now = by_name(sight("eth1", A, 1100), sight("eth0", B, 1090))
+    assert became(before, now) == {"eth0": None, "eth1": None}
+
+
+def test_members_of_a_bond_are_certain_only_while_their_counters_are_apart() -> None:
+    before = by_name(sight("eth0", A, 1000), sight("eth1", A, 10))
+    apart = by_name(sight("eth0", A, 1500), sight("eth1", A, 10))
+    near = by_name(sight("eth0", A, 1500), sight("eth1", A, 1001))
+    assert became(before, apart) == {"eth0": "eth0", "eth1": "eth1"}
+    assert became(before, near) == {"eth0": None, "eth1": None}
+
+
+def test_three_that_may_have_changed_places_in_a_circle_are_in_doubt() -> None:
+    """No two of them can have been swapped, but all three can have moved on by one."""
+    before = {
+        "a": Sight("a", A, Statistics(0, 10, 0, 0, 0, 0, 0, 0)),
+        "b": Sight("b", A, Statistics(0, 0, 0, 0, 0, 10, 0, 0)),
+        "c": Sight("c", A, Statistics(0, 0, 0, 0, 10, 0, 0, 0)),
+    }
+    now = {
+        "a": Sight("a", A, Statistics(0, 10, 0, 0, 10, 0, 0, 0)),
+        "b": Sight("b", A, Statistics(0, 10, 0, 0, 0, 10, 0, 0)),
+        "c": Sight("c", A, Statistics(0, 0, 0, 0, 10, 10, 0, 0)),
+    }
+    assert became(before, now) == {"a": None, "b": None, "c": None}
+
+
+def test_counters_that_went_back_are_another_interface() -> None:
+    assert became(by_name(sight("eth0", A, 100)), by_name(sight("eth0", A, 3))) == {"eth0": None}
+
+
+def test_one_that_vanished_may_have_taken_anothers_place() -> None:
+    before = by_name(sight("eth0", A, 100), sight("mv0", A, 50))
+    course = Course(before, by_name(sight("eth0", A, 120)))
+    assert course.became("eth0") is None
+    assert course.became("eth0", may_be_replaced=False) == sight("eth0", A, 120)
+
+
+def test_one_that_comes_back_does_not_take_a_residents_place() -> None:
+    gone = sight("eth2", A, 600)
+    before = {**by_name(sight("eth2", A, 0)), "gone": gone}
+    course = Course(before, by_name(sight("eth2", A, 20000)))
+    assert not course.stays("gone")
+    assert course.became("gone") is None
+    assert [one.name for one in course.possible("gone")] == ["eth2"]
+
+
+def test_a_device_may_change_name_and_mac_at_once() -> None:
+    before = by_name(sight("eth0", A, 1000), sight("eth1", B, 1000))
+    now = by_name(sight("eth0", A, 1000), sight("eth9", A, 1000))
+    assert Course(before, now).became("eth0") is None
+    assert Course(before, now, devices=("eth0", "eth1"), macs=(A, B)).became("eth0") is None
+    apart = by_name(sight("eth0", A, 1000), sight("eth1", X, 1000))
+    assert Course(before, apart).became("eth0") == apart["eth0"]
+
+
+def test_without_counters_only_what_is_alone_is_certain() -> None:
+    before = by_name(sight("eth0", A, None), sight("eth1", B, None))
+    assert became(before, before) == {"eth0": "eth0", "eth1": "eth1"}
+    bond = by_name(sight("eth0", A, None), sight("eth1", A, None))
+    assert became(bond, bond) == {"eth0": None, "eth1": None}
+
+
+def test_a_crowd_of_one_mac_is_in_doubt_and_costs_little() -> None:
+    crowd = by_name(*(sight(f"v{number}", A, number) for number in range(MAX_GROUP + 1)))
+    assert set(became(crowd, crowd).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (Statistics(1, 1), Statistics(2, 1), True),
+        (Statistics(1, 1), Statistics(2, 0), False),
+        (Statistics(1, None), Statistics(1, 7), True),
+        (Statistics(rx_bytes=1), Statistics(tx_bytes=1), None),
+        (None, Statistics(1), None),
+    ],
+)
+def test_counters_never_go_back(before: Statistics | None, now: Statistics | None, expected: bool | None) -> None:
+    assert continues(before, now) is expected
+
+
+def test_a_loopback_that_counts_anew_tells_of_a_boot() -> None:
+    old = by_name(sight("lo", None, 50), sight("eth0", A, 1000))
+    assert booted(old, by_name(sight("lo", None, 2), sight("eth0", A, 3)))
+    assert not booted(old, by_name(sight("lo", None, 50), sight("eth0", A, 3)))
+    assert not booted(old, by_name(sight("eth0", A, 3)))
