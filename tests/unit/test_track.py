@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nicmapd.model import Statistics
@@ -15,11 +17,11 @@ def sight(name: str, mac: str | None, packets: int | None) -> Sight:
     return Sight(name, mac, counters)
 
 
-def by_name(*sights: Sight) -> dict[str, Sight]:
+def by_name(*sights: Sight) -> dict[Any, Sight]:
     return {one.name: one for one in sights}
 
 
-def became(before: dict[str, Sight], now: dict[str, Sight]) -> dict[str, str | None]:
+def became(before: dict[Any, Sight], now: dict[Any, Sight]) -> dict[str, str | None]:
     course = Course(before, now)
     return {name: found.name if (found := course.became(name)) else None for name in before}
 
@@ -62,12 +64,12 @@ def test_members_of_a_bond_are_certain_only_while_their_counters_are_apart() -> 
 
 def test_three_that_may_have_changed_places_in_a_circle_are_in_doubt() -> None:
     """No two of them can have been swapped, but all three can have moved on by one."""
-    before = {
+    before: dict[Any, Sight] = {
         "a": Sight("a", A, Statistics(0, 10, 0, 0, 0, 0, 0, 0)),
         "b": Sight("b", A, Statistics(0, 0, 0, 0, 0, 10, 0, 0)),
         "c": Sight("c", A, Statistics(0, 0, 0, 0, 10, 0, 0, 0)),
     }
-    now = {
+    now: dict[Any, Sight] = {
         "a": Sight("a", A, Statistics(0, 10, 0, 0, 10, 0, 0, 0)),
         "b": Sight("b", A, Statistics(0, 10, 0, 0, 0, 10, 0, 0)),
         "c": Sight("c", A, Statistics(0, 0, 0, 0, 10, 10, 0, 0)),
