@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import command, freshness, hanging, idle, joining, scale, serving, sweep
-from tests.bench.figures import Report, load, save
+from tests.bench.figures import Report, load, save, table
 from tests.bench.ground import Ground
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--guests", type=int, default=12, help="real guests at most, as memory allows (default 12)")
     parser.add_argument("--keep", action="store_true", help=f"keep this run in {KEPT.relative_to(ROOT)}")
     parser.add_argument("--output", type=Path, default=RESULT, help="where the JSON goes (default build/bench.json)")
+    parser.add_argument("--table", action="store_true", help="measure nothing: print the kept run as Markdown")
     found = parser.parse_args(argv)
     unknown = [part for part in found.parts if part not in PARTS]
     if unknown:
@@ -80,6 +81,9 @@ def _yardstick() -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
+    if arguments.table:
+        print(table(load(KEPT)))
+        return 0
     report = Report(kept=load(KEPT))
     with Ground(report, most=arguments.guests) as ground:
         about = _about(ground.most)

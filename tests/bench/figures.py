@@ -104,6 +104,15 @@ def _trend(before: float, now: float) -> str:
     return f" (x {now / before:.2f})"
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """The figures of a run as a table in Markdown, for docs/performance.md."""
+    lines = ["| figure | value | aim | what it is |", "|---|---|---|---|"]
+    for key, one in document["figures"].items():
+        aim = f"{one['aim']}{'' if one['met'] else ' (missed)'}" if "aim" in one else ""
+        lines.append(f"| `{key}` | {one['value']:g} {one['unit']} | {aim} | {one['meaning']} |")
+    return "\n".join(lines)
+
+
 def load(path: Path) -> dict[str, Any]:
     """A run kept in a file; empty if there is none."""
     try:

@@ -1,7 +1,8 @@
 """A hypervisor without libvirt, fast enough that what is measured is nicmapd: XML and replies are made beforehand.
 
-As a program (`python -m tests.bench.simulated GUESTS INTERVAL SECONDS`) it is the daemon without API on that
-hypervisor, with the real SQLite store: it starts cold, settles, runs for some seconds, and prints one JSON object.
+As a program (`python -m tests.bench.simulated GUESTS INTERVAL`) it is the daemon without API on that hypervisor, with
+the real SQLite store: it starts cold, prints one JSON object of that, polls, and prints another of the steady state for
+each line of its input, a number of seconds.
 """
 
 from __future__ import annotations
@@ -224,15 +225,15 @@ class Run:
         )
 
     async def measure(self, seconds: float) -> dict[str, float]:
-        found = await self._start()
-        found |= await self._steady(seconds)
-        found |= await self._rounds()
-        found["memory_mb"] = _resident() - self._memory_before
+        """The steady state."""
+        found = await self._steady(seconds) | await self._rounds()
+        return found | {"memory_mb": _resident() - self._memory_before}
+
+    async def stop(self) -> None:
         await self._watcher.stop()
         self._store.close()
-        return found
 
-    async def _start(self) -> dict[str, float]:
+    async def start(self) -> dict[str, float]:
         self._watcher.start()
         cpu, started = time.process_time(), time.perf_counter()
         self._hypervisor.connect()
@@ -263,10 +264,15 @@ class Run:
         return {"minute_cpu": spent, "minute_passes": made}
 
 
-async def _main(guests: int, interval: float, seconds: float) -> None:
+async def _main(guests: int, interval: float) -> None:
+    loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(await Run(guests, interval, Path(folder)).measure(seconds)))
+        run = Run(guests, interval, Path(folder))
+        print(json.dumps(await run.start()), flush=True)
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps(await run.measure(float(line))), flush=True)
+        await run.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2])))

@@ -8,7 +8,8 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import libvirt
@@ -39,12 +40,13 @@ def run(report: Report, ground: Ground) -> None:
     uri = ground.lab.uri
     until_quiet(report)
     report.say(f"sweeping {len(guests)} guests from {THREADS} threads, {ROUNDS} rounds")
-    with tempfile.TemporaryDirectory() as folder, Flood(uri) as flood:
-        ways: dict[str, Callable[[], float]] = {
-            "bare": bare_loop(uri, guests),
-            "passes": passes(uri, guests, Path(folder)),
-            "daemon": flood.slice,
-        }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Flood(uri) as flood,
+        bare_loop(uri, guests) as bare,
+        passes(uri, guests, Path(folder)) as full,
+    ):
+        ways: dict[str, Callable[[], float]] = {"bare": bare, "passes": full, "daemon": flood.slice}
         for way in ways.values():
             way()  # connections, probes, translated code
         rounds = []
@@ -108,7 +110,8 @@ def _spin(calls: Callable[[], Callable[[], None]]) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def bare_loop(uri: str, guests: Sequence[Guest]) -> Callable[[], float]:
+@contextmanager
+def bare_loop(uri: str, guests: Sequence[Guest]) -> Iterator[Callable[[], float]]:
     """A way that only calls the agents, each guest by one thread at a time, on one connection."""
     connection = libvirt.open(uri)
     domains = [connection.lookupByUUIDString(guest.uuid) for guest in guests]
@@ -118,10 +121,14 @@ def bare_loop(uri: str, guests: Sequence[Guest]) -> Callable[[], float]:
         with turns.next() as number:
             libvirt_qemu.qemuAgentCommand(domains[number], agent.INTERFACES_REQUEST, 5, 0)
 
-    return lambda: _spin(lambda: call)
+    try:
+        yield lambda: _spin(lambda: call)
+    finally:
+        connection.close()
 
 
-def passes(uri: str, guests: Sequence[Guest], folder: Path) -> Callable[[], float]:
+@contextmanager
+def passes(uri: str, guests: Sequence[Guest], folder: Path) -> Iterator[Callable[[], float]]:
     """A way that runs whole passes from plain threads, without watcher and timers."""
     clock = SystemClock()
     hypervisor = LibvirtHypervisor(uri, host="bench", clock=clock, agent_calls=THREADS)
@@ -141,7 +148,10 @@ def passes(uri: str, guests: Sequence[Guest], folder: Path) -> Callable[[], floa
             if not outcome.answered:
                 raise RuntimeError(outcome.sentence)
 
-    return lambda: _spin(lambda: call)
+    try:
+        yield lambda: _spin(lambda: call)
+    finally:
+        hypervisor.stop()
 
 
 def virsh_loop(uri: str, guests: Sequence[Guest]) -> float:
