@@ -14,6 +14,9 @@ from nicmapd.hypervisor.link import Link
 #: libvirtd's max_client_requests is 5: with 4 in flight a fifth request, a keepalive say, is still read.
 CALLS_PER_CONNECTION = 4
 
+#: Domains whose handle a line keeps; then it begins anew. Of a domain that is gone nobody tells the line.
+MAX_HANDLES = 16_384
+
 
 class AgentLine:
     """One connection with its count of calls in flight."""
@@ -31,6 +34,8 @@ class AgentLine:
         """libvirt's raw answer; raises libvirtError."""
         domain = self._domains.get(uuid)
         if domain is None:
+            if len(self._domains) >= MAX_HANDLES:
+                self._domains.clear()
             # A virDomain is only the UUID on this connection: it stays good over restarts of the guest.
             domain = self._domains[uuid] = self._link.connection.lookupByUUIDString(uuid)
         try:
