@@ -60,6 +60,10 @@ def translate(error: Exception, place: str) -> Unavailable:
     text = _SQLITE.get(name) or next((text for code, text in _POSTGRES.items() if name.startswith(code)), None)
     if text is not None:
         return Unavailable(f"{text.format(place=place)} ({said})", fault=name.lower())
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return Unavailable(f"the connection to {place} broke ({said})", fault="connection")
+    if isinstance(error, DBAPIError) and error.statement is None:
+        return Unavailable(f"{place} cannot be reached: {said}", fault="connection")
     if isinstance(error, PoolTimeout):
         return Unavailable(f"{place} is busy: too many readers at once", fault="busy")
     return Unavailable(f"{place} does not work: {said or type(origin).__name__}", fault=name.lower() or "unknown")

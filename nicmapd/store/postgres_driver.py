@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.waiting import Ready, Wait
 
 from nicmapd.errors import StoreLocked, Unavailable
 
@@ -24,6 +26,12 @@ MIGRATION_PATIENCE = 600.0
 _END_ATTEMPTS = 20
 _END_PAUSE = 0.1
 
+_EVENTS = {
+    Wait.R: select.POLLIN,
+    Wait.W: select.POLLOUT,
+    Wait.RW: select.POLLIN | select.POLLOUT,
+}
+
 _Result = TypeVar("_Result")
 
 
@@ -32,25 +40,32 @@ class PatientConnection(psycopg.Connection[Any]):
 
     patience = PATIENCE
 
-    def wait(self, gen: PQGen[_Result], *arguments: Any, **keywords: Any) -> _Result:
-        """As psycopg's, which calls it for all that it waits for once it is connected."""
-        return super().wait(self._bounded(gen), *arguments, **keywords)
+    def wait(self, gen: PQGen[_Result], *_: Any, **__: Any) -> _Result:
+        """In place of psycopg's, which calls it for all that it waits for once it is connected.
 
-    def _bounded(self, steps: PQGen[_Result]) -> PQGen[_Result]:
+        `gen` says what it waits for (reading, writing), and is told what has come, until it returns.
+        """
         deadline = time.monotonic() + self.patience
+        poll = select.poll()
         try:
-            wanted = next(steps)
+            wanted = next(gen)
             while True:
-                # psycopg (3.2 and later) wakes up each 0.1 s, also when nothing has come.
-                ready = yield wanted
-                if not ready and time.monotonic() > deadline:
+                poll.register(self.pgconn.socket, _EVENTS[Wait(wanted)])
+                events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+                if not events:
                     self.pgconn.finish()
                     raise psycopg.OperationalError(f"no answer within {self.patience:g} s, connection given up")
-                following = steps.send(ready)
-                wanted = following if ready else wanted
+                wanted = gen.send(_ready(events[0][1]))
         except StopIteration as end:
             result: _Result = end.value
             return result
+
+
+def _ready(events: int) -> Ready:
+    """What poll says in psycopg's words; of a broken connection, that there is something to read: its end."""
+    if events & ~(select.POLLIN | select.POLLOUT):
+        return Ready.R
+    return Ready((Ready.R if events & select.POLLIN else 0) | (Ready.W if events & select.POLLOUT else 0))
 
 
 def lock_number(host: str) -> int:
