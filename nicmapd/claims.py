@@ -14,7 +14,7 @@ from enum import Enum
 from nicmapd import shapes
 from nicmapd.evidence import Folded, Memory, NicKey, before, sights
 from nicmapd.model import HostNic, Naming, Verdict
-from nicmapd.track import Course, Sight, booted, continues
+from nicmapd.track import LOOPBACKS, Course, Sight, booted, continues
 
 
 class Standing(Enum):
@@ -101,7 +101,7 @@ def _start(
     keys = {key_of(nic) for nic in nics}
     holders = {key: sight for key, sight in memory.holders.items() if key in keys}
     lost = {key for key in memory.lost if key in keys}
-    if memory.known:
+    if memory.known.keys() - LOOPBACKS:
         return holders, lost
     for nic, naming in zip(nics, previous, strict=True):
         key = key_of(nic)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from nicmapd import shapes
 from nicmapd.model import GuestInterface, GuestReply, Probe, Statistics
-from nicmapd.track import Course, Sight
+from nicmapd.track import LOOPBACKS, Course, Sight, continues
 
 #: A NIC's MAC and alias: what its memory is kept under.
 NicKey = tuple[str, str | None]
@@ -48,9 +48,13 @@ class Memory:
     lost: frozenset[NicKey] = frozenset()
 
     def after_reconnect(self) -> Memory:
-        """What is left when the agent has connected anew: the guest may have restarted its network, or itself."""
+        """What is left when the agent has connected anew: the guest may have restarted its network, or itself.
+
+        The loopback will tell whether it has.
+        """
         holders = {key: Sight(one.name, one.mac, None) for key, one in self.holders.items()}
-        return Memory(holders=holders, lost=self.lost)
+        loopback = {name: known for name, known in self.known.items() if name in LOOPBACKS}
+        return Memory(known=loopback, holders=holders, lost=self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,11 @@ def _order(interface: GuestInterface) -> tuple[str, str, tuple[object, ...]]:
 
 
 def same_shape(left: GuestReply, right: GuestReply) -> bool:
-    """Whether two replies show the same names with the same MACs."""
-    return _shape(left) == _shape(right)
+    """Whether two replies of one pass, `left` first, show the same names with the same MACs, and none counted less."""
+    if _shape(left) != _shape(right):
+        return False
+    first, second = sights(fold(left)), sights(fold(right))
+    return all(continues(first[name].counters, second[name].counters) is not False for name in first)
 
 
 def _shape(reply: GuestReply) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from nicmapd.decide import Case, Decision, decide
 from nicmapd.evidence import Folded, Known, Memory, NicKey, fold, same_shape, sights, trusted, unmoved
 from nicmapd.model import GuestReply, HostNic, Naming, Probe, StackKind, Statistics, Verdict
 from nicmapd.stack import addresses_of, stack_of
-from nicmapd.track import Sight
+from nicmapd.track import Sight, continues
 
 __all__ = ["JoinedNic", "Memory", "join", "questions", "same_shape"]
 
@@ -124,9 +124,11 @@ def _device(known: Known) -> bool:
 
 
 def _is_software(one: Folded, memory: Memory) -> bool:
-    """Whether it was software, and still has the name and the MAC that it had then."""
+    """Whether it was software, still has the name and the MAC that it had then, and may have counted on."""
     known = memory.known.get(one.name)
-    return known is not None and known.mac == one.mac and known.probe is not None and known.probe.device is False
+    if known is None or known.mac != one.mac or known.probe is None or known.probe.device is not False:
+        return False
+    return continues(known.counters, one.interface.statistics) is not False
 
 
 def join(
@@ -198,12 +200,24 @@ def _remember(case: Case, decided: Sequence[Decision], *, fresh: Mapping[str, bo
         sure = probe is not None and fresh.get(name, True) and not (name in fresh and _contradicted(old, sight, probe))
         if probe is None and old is not None and old.mac == sight.mac:
             probe = old.probe
-        known[name] = Known(sight.mac, sight.counters, probe, sure)
+        known[name] = Known(_mac(sight, old), sight.counters, probe, sure)
     kept = frozenset(key_of(nic) for nic, one in zip(case.nics, decided, strict=True) if one.kept is not None)
     for decision in decided:
         if decision.kept is not None and decision.kept.name in case.memory.known:
             known[str(decision.kept.name)] = case.memory.known[str(decision.kept.name)]
-    return Memory(known, kept, *_holders(case, decided))
+    return Memory(known, kept, *_holders(case, decided, known))
+
+
+def _last(sight: Sight, known: Mapping[str, Known]) -> Sight:
+    """An interface as it is remembered, so that what is known of it and who holds it agree."""
+    one = known.get(sight.name)
+    return Sight(sight.name, one.mac, one.counters) if one is not None else sight
+
+
+def _mac(sight: Sight, old: Known | None) -> str | None:
+    """The MAC of an interface, or the one that it had if this reply lacks it."""
+    goes_on = old is not None and continues(old.counters, sight.counters) is not False
+    return old.mac if sight.mac is None and old is not None and goes_on else sight.mac
 
 
 def _contradicted(old: Known | None, sight: Sight, probe: Probe) -> bool:
@@ -214,7 +228,9 @@ def _contradicted(old: Known | None, sight: Sight, probe: Probe) -> bool:
     return (old.probe.device, old.probe.slots) != (probe.device, probe.slots)
 
 
-def _holders(case: Case, decided: Sequence[Decision]) -> tuple[dict[NicKey, Sight], frozenset[NicKey]]:
+def _holders(
+    case: Case, decided: Sequence[Decision], known: Mapping[str, Known]
+) -> tuple[dict[NicKey, Sight], frozenset[NicKey]]:
     """Which interface each NIC was when that was last certain, and the NICs of which that cannot be said any more."""
     holders: dict[NicKey, Sight] = {}
     lost: set[NicKey] = set()
@@ -222,11 +238,13 @@ def _holders(case: Case, decided: Sequence[Decision]) -> tuple[dict[NicKey, Sigh
         key, old = key_of(nic), case.claims.holders.get(key_of(nic))
         if decision.chosen is not None:
             one = decision.chosen
-            holders[key] = Sight(one.name, one.mac, one.interface.statistics)
+            holders[key] = _last(Sight(one.name, one.mac, one.interface.statistics), known)
         elif decision.kept is not None and old is not None:
             holders[key] = old
         elif claim.standing in (Standing.FOLLOWED, Standing.GONE) and claim.sight is not None:
-            holders[key] = claim.sight
+            holders[key] = _last(claim.sight, known) if claim.standing is Standing.FOLLOWED else claim.sight
         elif claim.standing is Standing.LOST or decision.doubtful:
             lost.add(key)
+            if old is not None:  # it still is something that others may be taken for
+                holders[key] = old
     return holders, frozenset(lost)

@@ -51,14 +51,14 @@ def continues(before: Statistics | None, now: Statistics | None) -> bool | None:
 
 
 #: The loopback of Linux and of BSD: it is there from the boot on, and nothing takes its place.
-_LOOPBACKS = ("lo", "lo0")
+LOOPBACKS = frozenset({"lo", "lo0"})
 
 
 def booted(before: Mapping[Hashable, Sight], now: Mapping[str, Sight]) -> bool:
     """Whether the guest has started anew since: what its loopback has counted went back."""
     return any(
         name in before and name in now and continues(before[name].counters, now[name].counters) is False
-        for name in _LOOPBACKS
+        for name in LOOPBACKS
     )
 
 
@@ -107,10 +107,12 @@ class Course:
 
     def _same(self, one: Sight) -> bool:
         now = self._now.get(one.name)
-        return now is not None and now.mac == one.mac and continues(one.counters, now.counters) is not False
+        if now is None or continues(one.counters, now.counters) is False:
+            return False
+        return now.mac == one.mac or now.mac is None  # missing once, in the middle of a rename
 
     def stays(self, key: Hashable) -> bool:
-        """Whether name and MAC are the same as before and the counters do not speak against it."""
+        """Whether name and MAC are the same as before, as far as they are shown, and the counters may be."""
         return key in self._stayed
 
     def counted(self, key: Hashable) -> bool:

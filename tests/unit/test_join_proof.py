@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nicmapd.join import JoinedNic, Memory, join, questions
-from nicmapd.model import GuestInterface, GuestReply, HostNic, NameSource, Probe, StackKind, Statistics, Verdict
+from nicmapd.model import (
+    GuestInterface,
+    GuestReply,
+    HostNic,
+    NameSource,
+    Naming,
+    Probe,
+    StackKind,
+    Statistics,
+    Verdict,
+)
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 FIRST, SECOND = ((2, 0), (0, 0)), ((2, 1), (0, 0))
@@ -112,3 +122,23 @@ def test_a_nic_out_of_sight_lets_everything_be_asked_once() -> None:
     """Its device may be under any name and MAC: also where software was."""
     _, _, memory = look(reply(eth0=9, br9=5, b_eth1=7), Memory(), {"eth0": DEVICE_1, "eth1": DEVICE_2, "br9": SOFTWARE})
     assert set(questions(NICS, reply(br9=9, b_eth1=7, other=3), memory)) == {"br9", "other"}
+
+
+def guest(loopback: int, **packets: int) -> GuestReply:
+    listed = reply(**packets).interfaces
+    counters = Statistics(loopback, loopback, 0, 0, loopback, loopback, 0, 0)
+    return GuestReply((*listed, GuestInterface("lo", None, (), counters)))
+
+
+def test_a_doubt_ends_when_the_guest_boots_and_not_when_only_its_agent_does() -> None:
+    def names(shown: GuestReply, memory: Memory, previous: list[Naming | None]) -> tuple[list[Naming | None], Memory]:
+        joined, memory = join(NICS, shown, memory=memory, probes={}, probing=False, previous=previous)
+        return [one.naming for one in joined], memory
+
+    doubtful, memory = names(guest(50, eth0=9, svc=8), Memory(), [None, None])
+    alone, memory = names(guest(60, eth0=9, b_eth1=5), memory, doubtful)
+    assert [naming.name if naming else "" for naming in alone] == [None, "eth1"]
+    again, still = names(guest(70, eth0=10, b_eth1=5), memory.after_reconnect(), alone)
+    assert [naming.name if naming else "" for naming in again] == [None, "eth1"]
+    booted, _ = names(guest(2, eth0=1, b_eth1=1), still.after_reconnect(), again)
+    assert [naming.name if naming else "" for naming in booted] == ["eth0", "eth1"]
