@@ -81,10 +81,11 @@ def linux_name(name: str) -> bool:
 def parent_of_label(name: str) -> str | None:
     """`eth0` for the address label `eth0:1` (also text: `net1:vip`); None if the name is no label.
 
-    Linux lets no interface have a colon in its name, and neither do Windows and BSD: what has one is a label.
+    Linux lets no interface have a colon in its name; a label is as short as a name (IFA_LABEL, IFNAMSIZ). What is
+    longer, a MAC say, is the name of something that is no Linux interface.
     """
     stem, colon, _label = name.partition(":")
-    return stem if colon and linux_name(stem) else None
+    return stem if colon and linux_name(stem) and len(name.encode()) <= _LINUX_NAME_BYTES else None
 
 
 def reachable(name: str) -> bool:
