@@ -37,7 +37,7 @@ name of one letter                  | lo=0 a=A                                  
 name with a dash and a dot          | lo=0 lan-1=A wan.up=B                         | lan-1 wan.up
 Windows, one NIC                    | Ethernet=A Loopback\u00a0Pseudo-Interface\u00a01=-  | Ethernet
 Windows, two NICs                   | Ethernet\u00a02=A Ethernet=B                  | Ethernet\u00a02 Ethernet
-Windows, Instance names             | Instance\u00a00=A Instance\u00a00\u00a02=B | Instance\u00a00 Instance\u00a00\u00a02
+Windows, instances | Instance\u00a00=A Instance\u00a00\u00a02=B | Instance\u00a00 Instance\u00a00\u00a02
 Windows, Hyper-V switch             | vEthernet\u00a0(WSL)=X Ethernet=A             | Ethernet
 Windows, switch with the NIC's MAC  | vEthernet\u00a0(LAN)=A Ethernet=A             | Ethernet
 Windows in Chinese                  | 以太网\u00a02=A                                | 以太网\u00a02
