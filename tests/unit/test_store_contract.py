@@ -219,6 +219,16 @@ class TestThePast:
         assert store.last_bearer("uuid-1", "ens4") is None
         assert store.last_bearer("uuid-2", "eth0") is None
 
+    def test_of_two_bearers_the_last_to_lose_the_name_is_found(self, place: Place) -> None:
+        store = place.open()
+        store.apply(vm(nic("eth0", id="1"), nic("x", id="2")), [], at=at(0))
+        store.apply(vm(nic("eth0", id="1"), nic("eth0", id="2")), [], at=at(10))
+        store.apply(vm(nic("eth0", id="1"), nic("y", id="2")), [], at=at(20))
+        store.apply(vm(nic("z", id="1"), nic("y", id="2")), [], at=at(30))
+        found = store.last_bearer("uuid-1", "eth0")
+        assert found is not None
+        assert found.nic_id == "1"
+
     def test_history_follows_the_uuid_through_a_new_name_of_the_vm(self, place: Place) -> None:
         store = place.open()
         store.apply(vm(nic("eth0"), name="old"), [], at=at(0))
@@ -269,6 +279,7 @@ class TestRemovedVms:
         store.remove("uuid-9", [change(ChangeKind.VM_REMOVED)], at=at(20))
         assert spans(store.history("uuid-1")) == [("eth0", at(0), at(10))]
         assert store.find_removed("uuid-9") is None
+        assert store.prune(before=at(15)) == 3  # it was removed the first time
         assert store.feed(after=0)[0].vm == VmRef("uuid-9", "uuid-9")
 
     def test_the_same_uuid_comes_back_to_its_history(self, place: Place) -> None:
@@ -457,6 +468,26 @@ class TestBounds:
             store.apply(vm(nic(f"n{number}"), nic("quiet", id="nic-2")), [], at=at(number))
         store.apply(vm(nic("n124"), nic("loud", id="nic-2")), [], at=at(200))
         assert named(store.history("uuid-1", nic_id="nic-2")) == ["loud", "quiet"]
+
+    @pytest.mark.parametrize("back", [124, 121, 60, 0])
+    def test_a_clock_set_back_leaves_one_truth_here_too(self, place: Place, back: int) -> None:
+        store = place.open()
+        for number in range(126):
+            store.apply(vm(nic(f"n{number}")), [], at=at(number))
+        store.apply(vm(nic("after")), [], at=at(back))
+        past = store.history("uuid-1", limit=1000)
+        assert spans(past[:1]) == [("after", at(back), None)]
+        assert all(entry.until is not None and entry.since <= entry.until <= at(back) for entry in past[1:])
+        for second in (0, 30, 59, 60, 120, 122, 125):
+            expected = "after" if second >= back else f"n{second}" if second < 119 else None
+            assert named(store.map_at(at(second))) == [expected]
+        store.apply(vm(nic("onward")), [], at=at(back + 1))
+        assert named(store.history("uuid-1", limit=1)) == ["onward"]
+
+    def test_a_clock_set_back_does_not_stop_the_feed(self, place: Place) -> None:
+        store = place.open()
+        store.apply(vm(), [change()] * 1000, at=at(100_000))
+        assert len(store.apply(vm(), [change()] * 3, at=at(0))) == 3
 
     def test_the_feed_takes_a_bounded_number_of_items_from_a_vm(self, place: Place) -> None:
         store = place.open()
