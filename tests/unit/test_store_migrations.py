@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, create_engine, inspect
 
 from nicmapd import schema
-from nicmapd.store.opening import upgrade
+from nicmapd.store import upgrade
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import event
 
 from nicmapd.errors import NicmapError, StoreLocked, StoreTooNew, Unavailable
-from nicmapd.store import SqlStore, open_store, postgres_driver
+from nicmapd.sql import postgres_driver
+from nicmapd.store import SqlStore, open_store
 from tests.fakes.clock import FakeClock
 from tests.postgres import PostgresServer
 from tests.unit.store_places import HOST, T0, PostgresPlace, at, change, nic, vm
@@ -49,7 +50,7 @@ def stopped(process: int) -> Iterator[None]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_driver.PatientConnection, "patience", 0.4)
     monkeypatch.setattr(postgres_driver, "_END_ATTEMPTS", 2)
-    monkeypatch.setattr("nicmapd.store.postgres._CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr("nicmapd.sql.postgres._CONNECT_TIMEOUT", 2)
 
 
 class TestHosts:

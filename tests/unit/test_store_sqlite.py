@@ -165,7 +165,7 @@ class TestOneAtATime:
     def test_a_write_waits_its_turn_but_not_for_ever(
         self, sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("nicmapd.store.sql_store._TURN_SECONDS", 0.05)
+        monkeypatch.setattr("nicmapd.store._TURN_SECONDS", 0.05)
         store = sqlite_place.open()
         with store._turn, pytest.raises(Unavailable, match="hangs"):
             store.apply(vm(), [], at=T0)
@@ -488,8 +488,8 @@ store.close()
     def test_another_program_that_holds_the_file_is_told(
         self, sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("nicmapd.store.sqlite._BUSY_TIMEOUT", 50)
-        monkeypatch.setattr("nicmapd.store.sqlite._WRITER", ("busy_timeout = 50", "foreign_keys = ON"))
+        monkeypatch.setattr("nicmapd.sql.sqlite._BUSY_TIMEOUT", 50)
+        monkeypatch.setattr("nicmapd.sql.sqlite._WRITER", ("busy_timeout = 50", "foreign_keys = ON"))
         store = sqlite_place.open()
         with closing(sqlite3.connect(sqlite_place.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

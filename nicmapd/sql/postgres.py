@@ -14,12 +14,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 from nicmapd.errors import Invalid, Unavailable
-from nicmapd.store.backend import Backend, known_revision
-from nicmapd.store.faults import translated
+from nicmapd.sql.backend import Backend, known_revision
+from nicmapd.sql.faults import translated
 from nicmapd.text import printable
 
 if TYPE_CHECKING:
-    from nicmapd.store.postgres_driver import PatientConnection
+    from nicmapd.sql.postgres_driver import PatientConnection
 
 #: Seconds for one attempt to connect.
 _CONNECT_TIMEOUT = 5
@@ -56,7 +56,7 @@ def open_backend(url: URL, host: str) -> Backend:
     Raises `StoreLocked`, `StoreTooNew`, `Unavailable`.
     """
     try:
-        from nicmapd.store import postgres_driver
+        from nicmapd.sql import postgres_driver
     except ImportError as error:
         raise Unavailable(
             f"store.url names PostgreSQL, whose driver does not load ({printable(str(error))}): "
@@ -85,7 +85,7 @@ def open_backend(url: URL, host: str) -> Backend:
 @contextmanager
 def migrating(connection: Connection, place: str) -> Iterator[None]:
     """Waits until no other host changes the tables, and allows the time that it takes."""
-    from nicmapd.store import postgres_driver
+    from nicmapd.sql import postgres_driver
 
     driver = connection.connection.driver_connection
     assert isinstance(driver, postgres_driver.PatientConnection)
@@ -99,7 +99,7 @@ def migrating(connection: Connection, place: str) -> Iterator[None]:
 
 
 def _connect(_dialect: object, _record: object, arguments: Any, keywords: Any) -> PatientConnection:
-    from nicmapd.store.postgres_driver import PatientConnection
+    from nicmapd.sql.postgres_driver import PatientConnection
 
     return PatientConnection.connect(*arguments, **keywords)
 

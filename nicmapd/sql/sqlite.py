@@ -21,8 +21,8 @@ from sqlalchemy.pool import QueuePool
 
 from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, Unavailable
 from nicmapd.ports import Clock
-from nicmapd.store.backend import Backend, known_revision
-from nicmapd.store.faults import translate
+from nicmapd.sql.backend import Backend, known_revision
+from nicmapd.sql.faults import translate
 from nicmapd.text import printable
 
 #: Milliseconds to wait for a lock of SQLite; only a tool like sqlite3 can hold one.

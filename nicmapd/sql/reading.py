@@ -11,8 +11,8 @@ from sqlalchemy import Connection, func, or_, select
 from nicmapd.model import FeedItem, NicEntry, PastNic
 from nicmapd.ports import StoredVm
 from nicmapd.schema import changes, feed_marks, nics, spans, vms
-from nicmapd.store import codec
-from nicmapd.store.writing import read_seen
+from nicmapd.sql import codec
+from nicmapd.sql.writing import read_seen
 
 
 def load(connection: Connection, host: str) -> list[StoredVm]:

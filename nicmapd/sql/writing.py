@@ -25,7 +25,7 @@ from sqlalchemy import (
 from nicmapd.model import Change, ChangeKind, FeedItem, NicEntry, VmEntry, VmRef
 from nicmapd.schema import changes as feed_table
 from nicmapd.schema import from_microseconds, nics, sightings, spans, to_microseconds, vms
-from nicmapd.store import codec
+from nicmapd.sql import codec
 
 HOUR = timedelta(hours=1)
 
