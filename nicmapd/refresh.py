@@ -10,13 +10,14 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
-from nicmapd import agent, changes, domxml, join, probe
+from nicmapd import changes, domxml, join
 from nicmapd.board import Board
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
+from nicmapd.interview import Answer, Interviewer, PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import (
     AgentState,
@@ -25,12 +26,10 @@ from nicmapd.model import (
     ChangeKind,
     Domain,
     DomainState,
-    GuestReply,
     HostNic,
     Naming,
     NicEntry,
     Outcome,
-    Probe,
     VmEntry,
     VmRef,
 )
@@ -38,66 +37,6 @@ from nicmapd.ports import Clock, Hypervisor
 from nicmapd.text import printable
 
 _log = logging.getLogger(__name__)
-
-#: How often a pass begins to verify anew because names changed meanwhile.
-PROBE_ROUNDS = 3
-
-#: What the agent must allow for looking into the guest's sysfs.
-_FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
-
-
-@dataclass(slots=True)
-class PassMemory:
-    """What passes over one VM remember between them; lost without harm.
-
-    `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
-    answered every time, which no guest does that is paused or off.
-    """
-
-    domain: Domain | None = None
-    xml: str = ""
-    description: domxml.DomainDescription | None = None
-    capabilities: agent.Capabilities | None = None
-    join: join.Memory = field(default_factory=join.Memory)
-    disabled: AgentFailure | None = None
-    booted: bool = False
-
-    def domain_changed(self) -> None:
-        """Something happened to the domain: libvirt is asked again what it is."""
-        self.domain = None
-
-    def agent_restarted(self) -> None:
-        """The agent has connected anew, or may have: it may be another one, in a network that was restarted."""
-        self.domain_changed()
-        self.capabilities = None
-        self.join = self.join.after_reconnect()
-        self.disabled = None
-
-    def guest_booted(self) -> None:
-        """The guest has started anew: what it called its NICs before tells nothing of what it calls them now."""
-        self.agent_restarted()
-        self.join = join.Memory()
-        self.booted = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the guest said in one pass."""
-
-    joined: tuple[join.JoinedNic, ...]
-    memory: join.Memory
-    version: str | None
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so."""
-
-    reply: GuestReply
-    asked: GuestReply
-    probes: Mapping[str, Probe]
-    probing: bool
 
 
 class Refresher:
@@ -118,6 +57,7 @@ class Refresher:
         self._board = board
         self._clock = clock
         self._settings = settings
+        self._interviewer = Interviewer(hypervisor, settings)
         self._new_id = new_id
 
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
@@ -191,94 +131,18 @@ class Refresher:
 
     def _try_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
-    ) -> tuple[_Answer | None, AgentFailure | None, bool]:
+    ) -> tuple[Answer | None, AgentFailure | None, bool]:
         """The guest's answer, or why there is none, and whether it was asked. Raises `NotFound`."""
         reason = self._reason_not_to_ask(domain, description, memory)
         if reason is not None:
             return None, reason, False
         try:
-            return self._ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None, True
+            return self._interviewer.ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None, True
         except AgentFailure as error:
-            failure = self._look_closer(domain.vm, error)
+            failure = self._interviewer.look_closer(domain.vm, error)
             if failure.state == AgentState.DISABLED:
                 memory.disabled = failure
             return None, failure, True
-
-    def _ask(
-        self, vm: VmRef, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory
-    ) -> _Answer:
-        """The guest's interfaces, verified as far as the agent allows. Raises `AgentFailure`, `NotFound`."""
-        reply = self._interfaces(vm, description)
-        capabilities = self._capabilities(vm, memory)
-        probing = self._settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
-        looked = _Looked(reply, reply, {}, probing)
-        if probing:
-            looked = self._probe(vm, description, reply, memory)
-        matched = changes.match(old.nics if old else (), description.nics)
-        joined, remembered = join.join(
-            description.nics,
-            looked.reply,
-            memory=memory.join,
-            probes=looked.probes,
-            probing=looked.probing,
-            asked=looked.asked,
-            previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
-        )
-        return _Answer(joined, remembered, capabilities.version, looked.reply.faults)
-
-    def _interfaces(self, vm: VmRef, description: domxml.DomainDescription) -> GuestReply:
-        raw = self._command(vm, agent.INTERFACES_REQUEST)
-        return agent.parse_interfaces(raw, keep={nic.mac for nic in description.nics})
-
-    def _command(self, vm: VmRef, command: str) -> str:
-        return self._hypervisor.agent_command(vm.uuid, command, timeout=self._settings.timeout)
-
-    def _capabilities(self, vm: VmRef, memory: PassMemory) -> agent.Capabilities:
-        """What this agent can do, asked once for each time that it connects."""
-        if memory.capabilities is None:
-            memory.capabilities = agent.parse_info(self._command(vm, agent.INFO_REQUEST))
-        return memory.capabilities
-
-    def _probe(
-        self, vm: VmRef, description: domxml.DomainDescription, reply: GuestReply, memory: PassMemory
-    ) -> _Looked:
-        """Verifies what the join wants verified.
-
-        Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
-        thrown away, and asked anew a few times; then the next pass goes on.
-        """
-        asked, probes = reply, dict[str, Probe]()
-        for _ in range(PROBE_ROUNDS):
-            names = join.questions(description.nics, reply, memory.join, probes)
-            if not names:
-                break
-            try:
-                probes.update({name: self._probe_one(vm, name, contested=name in probes) for name in names})
-            except AgentFailure as error:
-                if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
-                    raise
-                _log.info("%s: the agent lets nothing be verified: %s", printable(vm.name), error.message)
-                memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
-                return _Looked(reply, reply, {}, probing=False)
-            again = self._interfaces(vm, description)
-            if not join.same_shape(reply, again):
-                asked, probes = again, {}
-            reply = again
-        return _Looked(reply, asked, probes, probing=True)
-
-    def _probe_one(self, vm: VmRef, name: str, *, contested: bool) -> Probe:
-        return probe.probe_interface(lambda command: self._command(vm, command), name, contested=contested)
-
-    def _look_closer(self, vm: VmRef, failure: AgentFailure) -> AgentFailure:
-        """Newer agents refuse a command with the same words whether it is disabled or the guest is frozen: ask."""
-        if not agent.may_be_frozen(failure):
-            return failure
-        try:
-            if agent.parse_freeze_status(self._command(vm, agent.FREEZE_STATUS_REQUEST)):
-                return AgentFailure("the guest's file systems are frozen", state=AgentState.FROZEN.value)
-        except (AgentFailure, NotFound):
-            pass  # what we had is what we know
-        return failure
 
     # -- what follows from both
 
@@ -288,7 +152,7 @@ class Refresher:
         description: domxml.DomainDescription,
         old: VmEntry | None,
         *,
-        answer: _Answer | None,
+        answer: Answer | None,
         failure: AgentFailure | None,
     ) -> VmEntry:
         now = self._clock.now()
@@ -386,7 +250,7 @@ def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:
 
 
 def _agent_status(
-    old: AgentStatus | None, now: datetime, *, answer: _Answer | None, failure: AgentFailure | None
+    old: AgentStatus | None, now: datetime, *, answer: Answer | None, failure: AgentFailure | None
 ) -> AgentStatus:
     version = answer.version if answer else (old.version if old else None)
     if failure is None:

@@ -20,11 +20,12 @@ from enum import IntEnum
 from nicmapd.board import Board
 from nicmapd.config import Config
 from nicmapd.errors import NicmapError, Unavailable
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers

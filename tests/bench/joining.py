@@ -14,9 +14,10 @@ from nicmapd.board import Board
 from nicmapd.clock import SystemClock
 from nicmapd.config import AgentConfig
 from nicmapd.hypervisor import LibvirtHypervisor
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import ConnectionStatus, Domain, VmRef
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from tests.bench.figures import Report, at_most, median
 from tests.bench.ground import Ground
 from tests.bench.simulated import NICS, SimulatedHypervisor

@@ -20,9 +20,10 @@ from nicmapd.board import Board
 from nicmapd.clock import SystemClock
 from nicmapd.config import AgentConfig
 from nicmapd.hypervisor import LibvirtHypervisor
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import VmRef
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from tests.bench.figures import Report, at_least, median
 from tests.bench.ground import Ground, python, until_quiet, virsh
 from tests.lab.guest import Guest

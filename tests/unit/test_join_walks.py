@@ -15,8 +15,9 @@ import pytest
 from nicmapd import shapes
 from nicmapd.board import Board
 from nicmapd.config import AgentConfig
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.wire_guest import Link, WireGuest

@@ -11,9 +11,10 @@ import pytest
 from nicmapd.board import Board
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Unavailable
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import AgentState, ChangeKind, DomainState, Freshness, NameSource, NameState, Outcome, Verdict
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.hypervisor import FakeHypervisor, FakeNic, FakeVm

@@ -9,8 +9,9 @@ from sqlalchemy import event
 
 from nicmapd.board import Board
 from nicmapd.config import AgentConfig
+from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
-from nicmapd.refresh import PassMemory, Refresher
+from nicmapd.refresh import Refresher
 from nicmapd.store import open_store
 from tests.fakes.clock import FakeClock
 from tests.fakes.hypervisor import FakeHypervisor
