@@ -168,18 +168,29 @@ spans = Table(
     CheckConstraint("to_at IS NULL OR to_at >= from_at", name="ends_after_start"),
     sqlite_autoincrement=True,
 )
+# Partial ones say for which rows they are, or else SQLite takes them for the way to all rows of a host or a VM.
+_OPEN, _ENDED = text("to_at IS NULL"), text("to_at IS NOT NULL")
 Index(
     "ix_spans_open",
     spans.c.host,
     spans.c.vm_uuid,
     spans.c.nic_id,
     unique=True,  # one present for each NIC
-    sqlite_where=text("to_at IS NULL"),
-    postgresql_where=text("to_at IS NULL"),
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
-Index("ix_spans_nic_time", spans.c.host, spans.c.vm_uuid, spans.c.nic_id, spans.c.from_at)
-Index("ix_spans_name", spans.c.host, spans.c.vm_uuid, spans.c.name)
-Index("ix_spans_ended", spans.c.host, spans.c.to_at)
+Index(
+    "ix_spans_name",
+    spans.c.host,
+    spans.c.vm_uuid,
+    spans.c.name,
+    spans.c.to_at,
+    sqlite_where=_ENDED,
+    postgresql_where=_ENDED,
+)
+Index("ix_spans_ended", spans.c.host, spans.c.to_at, sqlite_where=_ENDED, postgresql_where=_ENDED)
+Index("ix_spans_vm_time", spans.c.host, spans.c.vm_uuid, spans.c.from_at, spans.c.id)
+Index("ix_spans_nic_time", spans.c.host, spans.c.vm_uuid, spans.c.nic_id, spans.c.from_at, spans.c.id)
 
 # The change feed. Numbers are never used twice, and grow in the order of commits of one host.
 changes = Table(

@@ -12,6 +12,7 @@ depends_on = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _OPEN = sa.text("to_at IS NULL")
+_ENDED = sa.text("to_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -94,9 +95,16 @@ def _create_past() -> None:
         sqlite_where=_OPEN,
         postgresql_where=_OPEN,
     )
-    op.create_index("ix_spans_nic_time", "spans", ["host", "vm_uuid", "nic_id", "from_at"])
-    op.create_index("ix_spans_name", "spans", ["host", "vm_uuid", "name"])
-    op.create_index("ix_spans_ended", "spans", ["host", "to_at"])
+    op.create_index(
+        "ix_spans_name",
+        "spans",
+        ["host", "vm_uuid", "name", "to_at"],
+        sqlite_where=_ENDED,
+        postgresql_where=_ENDED,
+    )
+    op.create_index("ix_spans_ended", "spans", ["host", "to_at"], sqlite_where=_ENDED, postgresql_where=_ENDED)
+    op.create_index("ix_spans_vm_time", "spans", ["host", "vm_uuid", "from_at", "id"])
+    op.create_index("ix_spans_nic_time", "spans", ["host", "vm_uuid", "nic_id", "from_at", "id"])
 
 
 def _create_feed() -> None:

@@ -111,7 +111,12 @@ def _stored_nics(connection: Connection, entry: VmEntry) -> tuple[dict[str, Row[
     if not stored:
         return {}, {}
     open_spans = connection.execute(
-        select(spans).where(spans.c.host == entry.host, spans.c.vm_uuid == entry.vm.uuid, spans.c.to_at.is_(None))
+        select(spans).where(
+            spans.c.host == entry.host,
+            spans.c.vm_uuid == entry.vm.uuid,
+            spans.c.nic_id.in_(stored),
+            spans.c.to_at.is_(None),
+        )
     )
     return stored, {row.nic_id: row for row in open_spans}
 

@@ -11,7 +11,7 @@ import pytest
 from nicmapd.schema import metadata
 from tests.fakes.clock import FakeClock
 from tests.postgres import PostgresServer, start_server
-from tests.unit.store_places import MemoryPlace, Place, PostgresPlace, SqlitePlace
+from tests.unit.store_places import MemoryPlace, Place, PostgresPlace, SqlitePlace, WarmPlace
 
 
 @pytest.fixture(scope="session")
@@ -59,19 +59,42 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def warm_places() -> Iterator[dict[str, WarmPlace]]:
+    """Databases that stay open from test to test, by kind, as they are needed."""
+    places: dict[str, WarmPlace] = {}
+    yield places
+    for place in places.values():
+        place.close()
+
+
+@pytest.fixture
+def warm_sqlite(warm_places: dict[str, WarmPlace], tmp_path_factory: pytest.TempPathFactory) -> WarmPlace:
+    if "sqlite" not in warm_places:
+        warm_places["sqlite"] = WarmPlace(f"sqlite:///{tmp_path_factory.mktemp('warm')}/map.db")
+    warm_places["sqlite"].empty()
+    return warm_places["sqlite"]
+
+
+@pytest.fixture
+def warm_postgres(warm_places: dict[str, WarmPlace], postgres_server: PostgresServer) -> WarmPlace:
+    if "postgresql" not in warm_places:
+        warm_places["postgresql"] = WarmPlace(postgres_server.url(postgres_server.new_database()))
+    warm_places["postgresql"].empty()
+    return warm_places["postgresql"]
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest) -> Place:
     """Each kind of store in turn."""
     if request.param == "memory":
         return MemoryPlace()
-    found: Place = request.getfixturevalue("sqlite_place" if request.param == "sqlite" else "postgres_place")
+    found: WarmPlace = request.getfixturevalue("warm_sqlite" if request.param == "sqlite" else "warm_postgres")
     return found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def sql_place(request: pytest.FixtureRequest) -> SqlitePlace | PostgresPlace:
+def sql_place(request: pytest.FixtureRequest) -> WarmPlace:
     """Each kind of database in turn."""
-    found: SqlitePlace | PostgresPlace = request.getfixturevalue(
-        "sqlite_place" if request.param == "sqlite" else "postgres_place"
-    )
+    found: WarmPlace = request.getfixturevalue("warm_sqlite" if request.param == "sqlite" else "warm_postgres")
     return found

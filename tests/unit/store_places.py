@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ from nicmapd.model import (
     VmRef,
 )
 from nicmapd.ports import NicStore
+from nicmapd.schema import metadata
 from nicmapd.store import SqlStore, open_store
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryDatabase, MemoryStore
@@ -44,11 +46,11 @@ class Store(NicStore, Protocol):
 
 
 class Place(Protocol):
-    """Opens stores on one database; `open` again is a restart of the daemon."""
+    """Opens stores on one database: `open` for rows of a host, `restart` as a daemon that was stopped and started."""
 
     def open(self, host: str = HOST) -> Store: ...
 
-    def close(self) -> None: ...
+    def restart(self) -> Store: ...
 
 
 class MemoryPlace:
@@ -58,11 +60,44 @@ class MemoryPlace:
     def open(self, host: str = HOST) -> MemoryStore:
         return MemoryStore(host=host, database=self._database)
 
+    def restart(self) -> MemoryStore:
+        return self.open()
+
+
+class WarmPlace:
+    """A database that stays open for many tests, emptied for each: opening takes longer than most of them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._warm: SqlStore | None = None
+
+    def _opened(self) -> SqlStore:
+        if self._warm is None:
+            self._warm = open_store(self._url, host=HOST, clock=FakeClock())
+        return self._warm
+
+    def empty(self) -> None:
+        with self._opened().engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+
+    def open(self, host: str = HOST) -> SqlStore:
+        kept_open = replace(self._opened()._backend, close=lambda: None)
+        return SqlStore(kept_open, host=host, clock=FakeClock())
+
+    def restart(self) -> SqlStore:
+        self.close()
+        return self.open()
+
     def close(self) -> None:
-        pass
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
 
 
 class _SqlPlace:
+    """A database of one test; `open` again is a restart."""
+
     url: str
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ class TestTheMap:
         store = place.open()
         store.apply(entry, [change()], at=T0)
         before = store.history("uuid-1"), store.feed(after=0), store.feed_bounds(), store.map_at(T0)
-        store = place.open()
+        store = place.restart()
         assert [stored.entry for stored in store.load()] == [entry]
         assert (store.history("uuid-1"), store.feed(after=0), store.feed_bounds(), store.map_at(T0)) == before
 
@@ -361,7 +361,7 @@ class TestLastSuccess:
         moment = T0 + timedelta(microseconds=123_457)
         store.flush_seen({"u1": moment, "u2": at(2), "unknown": at(3)}, at=at(9))
         store.flush_seen({"u2": at(7)}, at=at(10))
-        assert [stored.last_success for stored in place.open().load()] == [moment, at(7), None]
+        assert [stored.last_success for stored in place.restart().load()] == [moment, at(7), None]
 
     def test_of_removed_vms_goes_with_the_next_flush(self, place: Place) -> None:
         store = place.open()
@@ -416,7 +416,7 @@ class TestPruning:
         store.prune(before=at(1))
         last = items[-1].id
         assert store.feed_bounds() == (last + 1, last)
-        store = place.open()
+        store = place.restart()
         assert store.feed_bounds() == (last + 1, last)
         (item,) = store.note([Change(ChangeKind.RESYNC, "compared")], at=at(2))
         assert item.id > last

@@ -29,10 +29,8 @@ from nicmapd.model import (
     VmRef,
 )
 from nicmapd.schema import from_microseconds
-from nicmapd.store import SqlStore
-from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryStore
-from tests.unit.store_places import HOST, PostgresPlace, SqlitePlace, Store, at, change, nic, vm
+from tests.unit.store_places import HOST, Store, WarmPlace, at, change, nic, vm
 
 # All of Unicode, lone surrogates and NUL too. Guest text is at most 256 characters (nicmapd.text.MAX_NAME).
 texts = st.text(st.characters(exclude_categories=()), max_size=30) | st.just("\U0001f600" * 256)
@@ -122,7 +120,7 @@ quick = settings(
 )
 
 
-def test_any_entry_and_any_change_come_back_equal(sql_place: SqlitePlace | PostgresPlace) -> None:
+def test_any_entry_and_any_change_come_back_equal(sql_place: WarmPlace) -> None:
     store = sql_place.open()
     seconds = itertools.count(1)
 
@@ -209,17 +207,14 @@ def _seen_by(store: Store) -> dict[str, Any]:
     }
 
 
-def test_databases_do_what_the_memory_does(sql_place: SqlitePlace | PostgresPlace) -> None:
+def test_databases_do_what_the_memory_does(sql_place: WarmPlace) -> None:
     hosts = (f"host-{number}" for number in itertools.count())
-    opened = sql_place.open()
 
     @quick
     @given(_steps())
     def check(steps: list[Step]) -> None:
         host = next(hosts)
-        # A world of its own for each case, on one connection: opening takes longer than all the rest.
-        real = SqlStore(opened._backend, host=host, clock=FakeClock())
-        memory = MemoryStore(host=host)
+        real, memory = sql_place.open(host), MemoryStore(host=host)  # a world of its own for each case
         for step in steps:
             told, expected = step(real), step(memory)
             if isinstance(told, int):

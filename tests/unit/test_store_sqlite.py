@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, StoreTooNew, Unavailable
 from nicmapd.model import Change, ChangeKind
@@ -524,3 +526,54 @@ def test_other_threads_run_while_the_database_works(sqlite_place: SqlitePlace) -
         time.sleep(0.001)
         ticks += 1
     assert ticks > 10
+
+
+def test_no_question_reads_more_rows_than_it_needs(sqlite_place: SqlitePlace) -> None:
+    """Of each statement, how SQLite looks for rows: never through all, and for one VM by that VM."""
+    store = sqlite_place.open()
+    store.apply(vm(nic()), [change()], at=at(0))
+    plans = plans_of(store)
+    store.apply(vm(nic("x"), nic(id="2")), [change()], at=at(1))
+    store.apply(vm(nic("x")), [change()], at=at(2))
+    store.history("uuid-1")
+    store.history("uuid-1", nic_id="nic-1")
+    store.last_bearer("uuid-1", "x")
+    store.feed(after=1)
+    store.feed(after=1, uuid="uuid-1")
+    store.feed_bounds()
+    of_one_vm = list(plans)
+    plans.clear()
+    store.map_at(at(1))
+    store.load()
+    store.prune(before=at(1))
+    assert not [plan for plan in of_one_vm + plans if plan.startswith("SCAN") and "anon" not in plan]
+    used = {plan for plan in of_one_vm if " spans " in plan}
+    assert used == {
+        "SEARCH spans USING INDEX ix_spans_open (host=? AND vm_uuid=? AND nic_id=?)",
+        "SEARCH spans USING INDEX ix_spans_ended (host=? AND to_at>?)",  # what a clock set back left after now
+        "SEARCH spans USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH spans USING COVERING INDEX ix_spans_nic_time (host=? AND vm_uuid=? AND nic_id=?)",
+        "SEARCH spans USING INDEX ix_spans_nic_time (host=? AND vm_uuid=? AND nic_id=?)",
+        "SEARCH spans USING INDEX ix_spans_vm_time (host=? AND vm_uuid=?)",
+        "SEARCH spans USING INDEX ix_spans_name (host=? AND vm_uuid=? AND name=? AND to_at>?)",
+    }
+    assert "SEARCH spans USING INDEX ix_spans_open (host=?)" in plans
+
+
+def plans_of(store: SqlStore) -> list[str]:
+    """Grows with the plan of every statement that the store sends from now on."""
+    plans: list[str] = []
+    looking = False
+
+    def look(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        nonlocal looking
+        if looking or statement.split(None, 1)[0] not in ("SELECT", "UPDATE", "DELETE"):
+            return
+        looking = True
+        values = parameters[0] if isinstance(parameters, list) else parameters
+        plans.extend(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values))
+        looking = False
+
+    for engine in (store.engine, store._backend.reader):
+        event.listen(engine, "before_cursor_execute", look)
+    return plans
