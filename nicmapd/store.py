@@ -25,6 +25,16 @@ from nicmapd.sql import postgres, pruning, reading, sqlite, writing
 from nicmapd.sql.backend import Backend
 from nicmapd.sql.faults import translated
 
+#: Seconds that a write waits for others before it. They take milliseconds, unless the disk or the server hangs: then
+#: it is better to say so than to hold up one caller after the other.
+_TURN_SECONDS = 15.0
+
+#: A call that fails after this many seconds has met a database that hangs, not one that says no.
+_SLOW_SECONDS = 1.0
+
+#: Seconds for which such a database is left alone: callers are told at once, and go on with what is in memory.
+_REST_SECONDS = 5.0
+
 
 def open_store(url: str, *, host: str, clock: Clock) -> SqlStore:
     """The store at `url` (`store.url`) for the rows of `host`, locked, checked, its tables up to date.
@@ -89,17 +99,6 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
         config.set_main_option("script_location", str(path).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-
-
-#: Seconds that a write waits for others before it. They take milliseconds, unless the disk or the server hangs: then
-#: it is better to say so than to hold up one caller after the other.
-_TURN_SECONDS = 15.0
-
-#: A call that fails after this many seconds has met a database that hangs, not one that says no.
-_SLOW_SECONDS = 1.0
-
-#: Seconds for which such a database is left alone: callers are told at once, and go on with what is in memory.
-_REST_SECONDS = 5.0
 
 
 class SqlStore:

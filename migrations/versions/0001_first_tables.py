@@ -87,6 +87,10 @@ def _create_past() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_spans"),
         sqlite_autoincrement=True,
     )
+    _create_indexes_of_past()
+
+
+def _create_indexes_of_past() -> None:
     op.create_index(
         "ix_spans_open",
         "spans",

@@ -31,6 +31,9 @@ _BUSY_TIMEOUT = 5000
 #: Seconds that the check for damage may take at start: some GB. What it has not reached by then is not checked.
 _CHECK_SECONDS = 10.0
 
+#: Steps of SQLite's machine between two looks at the clock: some milliseconds.
+_CHECK_STEPS = 100_000
+
 #: Pages given back in one step, 1 MB: readers and writers get in between.
 _VACUUM_PAGES = 256
 
@@ -203,7 +206,7 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
 
 def _check(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
     deadline = clock.monotonic() + _CHECK_SECONDS
-    connection.set_progress_handler(lambda: clock.monotonic() > deadline, 100_000)
+    connection.set_progress_handler(lambda: clock.monotonic() > deadline, _CHECK_STEPS)
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
     except sqlite3.OperationalError as error:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -180,3 +184,23 @@ def vm(
 
 def change(kind: ChangeKind = ChangeKind.NIC_RENAMED, sentence: str = "eth0 renamed to ens3") -> Change:
     return Change(kind, sentence, nic_id="nic-1", mac="52:54:00:00:00:01", alias="net0", old="eth0", new="ens3")
+
+
+def opened(path: Path) -> SqlStore:
+    return open_store(f"sqlite:///{path}", host=HOST, clock=FakeClock())
+
+
+def integrity(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=root)
