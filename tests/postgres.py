@@ -23,6 +23,9 @@ HOW_TO_INSTALL = "PostgreSQL is not installed: apt-get install postgresql (initd
 
 _PR_SET_PDEATHSIG = 1
 
+#: Of the folders in /tmp, before the number of the process that owns one. A Unix socket's path must be short.
+_PREFIX = "nicmapd-pg-"
+
 
 def find_programs() -> Path | None:
     """The folder with initdb and postgres: the newest of Debian's, or the one in PATH."""
@@ -41,7 +44,8 @@ class PostgresServer:
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._root = Path(tempfile.mkdtemp(prefix="nicmapd-pg-", dir="/tmp"))
+        _sweep()
+        self._root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
         self._numbers = itertools.count(1)
         # PostgreSQL refuses to run as root.
         self._user: Mapping[str, Any] = {}
@@ -125,6 +129,14 @@ class PostgresServer:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def _sweep() -> None:
+    """Removes the folders of test sessions that were killed; their servers died with them."""
+    for folder in Path("/tmp").glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_server() -> PostgresServer:
