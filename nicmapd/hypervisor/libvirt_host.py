@@ -193,8 +193,8 @@ class LibvirtHypervisor:
         if link is None:
             raise Unavailable(self._status.message)
         try:
-            with self._places:
-                return read(link.connection)
+            with self._places, link.use() as connection:
+                return read(connection)
         except libvirt.libvirtError as error:
             if error.get_error_code() == NO_DOMAIN:
                 raise NotFound(f"cannot {what}: {describe(error)}") from error

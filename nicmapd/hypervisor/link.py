@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import libvirt
@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 #: Keepalive: a libvirtd that answers nothing is given up after KEEPALIVE_SECONDS * (KEEPALIVE_COUNT + 1) = 20 s.
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+
+#: How long a close waits for calls in flight: longer than libvirt waits for a domain's lock (30 s).
+DRAIN_SECONDS = 40.0
 
 _loop_lock = threading.Lock()
 _loop_started = False
@@ -64,6 +67,9 @@ class Link:
         except libvirt.libvirtError as error:
             raise Unavailable(f"cannot connect to libvirt at {uri}: {describe(error)}") from error
         self._endings: list[Callable[[], object]] = []
+        self._users = 0
+        self._closing = False
+        self._change = threading.Condition()
         self._on_close: Callable[[str], None] | None = on_close
         try:
             # Drivers without a daemon (test:///, embed) have no keepalive: -1 or an error, nothing to watch.
@@ -77,8 +83,22 @@ class Link:
 
     @property
     def connection(self) -> Any:
-        """The libvirt.virConnect."""
+        """The libvirt.virConnect, for those who see to it themselves that it is not closed meanwhile."""
         return self._connection
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Any]:
+        """The libvirt.virConnect for one call: it is not closed under it, which would crash the process."""
+        with self._change:
+            if self._closing:
+                raise Unavailable("the connection to libvirt is being closed; it is opened again soon")
+            self._users += 1
+        try:
+            yield self._connection
+        finally:
+            with self._change:
+                self._users -= 1
+                self._change.notify_all()
 
     def _closed(self, _connection: object, reason: int, _opaque: object) -> None:
         words = {0: "an error", 1: "end of file", 2: "no answer to keepalive", 3: "the client"}
@@ -89,10 +109,11 @@ class Link:
     def alive(self) -> bool:
         """Whether libvirt answers a trivial question on this connection."""
         try:
-            if self._connection.isAlive() != 1:
-                return False
-            self._connection.getLibVersion()
-        except libvirt.libvirtError:
+            with self.use() as connection:
+                if connection.isAlive() != 1:
+                    return False
+                connection.getLibVersion()
+        except (libvirt.libvirtError, Unavailable):
             return False
         return True
 
@@ -111,8 +132,17 @@ class Link:
         self._endings.append(ending)
 
     def close(self) -> None:
-        """Deregisters all and closes. Never raises: what is closed may be broken."""
+        """Deregisters all and closes, once the calls in flight have come back. Never raises.
+
+        On a broken connection they come back at once. One that does not within `DRAIN_SECONDS` is left open: what
+        that costs is a descriptor, what closing it under the call costs is the process.
+        """
         self._on_close = None
+        with self._change:
+            self._closing = True
+            if not self._change.wait_for(lambda: self._users == 0, timeout=DRAIN_SECONDS):
+                _log.warning("a call to libvirt does not come back; its connection stays open")
+                return
         for ending in self._endings:
             with contextlib.suppress(libvirt.libvirtError):
                 ending()
