@@ -100,6 +100,74 @@ class Hypervisor(Protocol):
         ...
 
 
+class Scope(StrEnum):
+    """Which of a domain's two XMLs a change is for."""
+
+    LIVE = "live"
+    CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainXml:
+    """A domain and both its XMLs at one moment. `live` is None unless it runs, `config` None if it is transient."""
+
+    domain: Domain
+    live: str | None
+    config: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A libvirt network. `forward` is its mode (`nat`, `route`, `open`, `bridge`, ...; None: isolated)."""
+
+    name: str
+    uuid: str
+    active: bool
+    persistent: bool
+    autostart: bool
+    bridge: str | None
+    forward: str | None
+
+
+class HypervisorChanges(Protocol):
+    """libvirt, as far as changing NICs goes. All calls block, one for 30 s and more where another job holds the
+    domain; none is made from the event loop.
+
+    Raises `errors.Unavailable` while there is no connection, `errors.NotFound` for a domain that is not there, and
+    what libvirt's error means otherwise (`Conflict`, `Invalid`, `Unsupported`, `Forbidden`), with libvirt's words.
+    """
+
+    def look(self, uuid: str) -> DomainXml: ...
+
+    def attach(self, uuid: str, interface: str, scopes: Sequence[Scope]) -> None:
+        """Adds an `<interface>`; to both XMLs, or to none if one fails."""
+        ...
+
+    def detach(self, uuid: str, interface: str, scope: Scope) -> None:
+        """Removes an `<interface>` from one XML. LIVE only asks the guest; an event tells when it is gone."""
+        ...
+
+    def update(self, uuid: str, interface: str, scope: Scope) -> None:
+        """Makes the `<interface>` of that MAC and address as given, in one XML."""
+        ...
+
+    def redefine(self, uuid: str, change: Callable[[str], str]) -> None:
+        """Replaces the whole configuration of a domain by what `change` makes of it."""
+        ...
+
+    def macs(self) -> Mapping[str, str]:
+        """MAC -> name of the domain that has it, over all domains, in either XML."""
+        ...
+
+
+class Networks(Protocol):
+    """libvirt's networks. Blocks; raises `errors.Unavailable`."""
+
+    def networks(self) -> Sequence[Network]:
+        """All networks, by name."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoredVm:
     """A VM as the store knows it, and when its agent last answered (wall clock)."""

@@ -154,11 +154,7 @@ class LibvirtHypervisor:
         return self._read("list the domains", _list_domains)
 
     def domain(self, uuid: str) -> Domain:
-        def read(connection: Any) -> Domain:
-            domain = connection.lookupByUUIDString(uuid)
-            return _domain(domain, domain.state()[0], persistent=bool(domain.isPersistent()))
-
-        return self._read(f"look at domain {uuid}", read)
+        return self._read(f"look at domain {uuid}", lambda connection: domain_of(connection.lookupByUUIDString(uuid)))
 
     def domain_xml(self, uuid: str) -> str:
         def read(connection: Any) -> str:
@@ -198,7 +194,7 @@ class LibvirtHypervisor:
         except libvirt.libvirtError as error:
             if error.get_error_code() == NO_DOMAIN:
                 raise NotFound(f"cannot {what}: {describe(error)}") from error
-            if _smells_of_loss(error) and not link.alive():
+            if smells_of_loss(error) and not link.alive():
                 self._lose(link, "a call failed")
             raise Unavailable(f"cannot {what}: {describe(error)}") from error
 
@@ -211,7 +207,7 @@ class LibvirtHypervisor:
             try:
                 return line.ask(uuid, command, timeout=max(1, timeout))
             except libvirt.libvirtError as error:
-                raise self._agent_error(error, line_alive=not _smells_of_loss(error) or line.alive()) from error
+                raise self._agent_error(error, line_alive=not smells_of_loss(error) or line.alive()) from error
 
     def _agent_error(self, error: libvirt.libvirtError, *, line_alive: bool) -> NicmapError:
         """What a failed agent call means. A guest can cause errors that look like a lost connection: so the other
@@ -234,11 +230,16 @@ def _version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
-def _smells_of_loss(error: libvirt.libvirtError) -> bool:
+def smells_of_loss(error: libvirt.libvirtError) -> bool:
     """Whether an error may mean that the connection is gone. Guests can cause some of these: ask before acting."""
     return error.get_error_code() in _CONNECTION_CODES and (
         error.get_error_code() == 38 or error.get_error_domain() in _CONNECTION_DOMAINS
     )
+
+
+def domain_of(domain: Any) -> Domain:
+    """A virDomain as it is now. Raises libvirtError."""
+    return _domain(domain, domain.state()[0], persistent=bool(domain.isPersistent()))
 
 
 def _domain(domain: Any, state: int, *, persistent: bool) -> Domain:
