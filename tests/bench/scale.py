@@ -14,7 +14,7 @@ from tests.bench.figures import Report, at_most, median
 from tests.bench.ground import python
 
 #: Guests, and seconds between polls: the same passes a second for all, so that only the number of guests differs.
-SIZES = {100: 0.4, 1000: 4.0, 10_000: 40.0}
+SIZES = {100: 0.2, 1000: 2.0, 10_000: 20.0}
 ROUNDS = 3
 #: Seconds of each round.
 STEADY = 4.0
