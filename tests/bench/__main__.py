@@ -44,6 +44,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="measure nothing: print the kept run as Markdown")
     found = parser.parse_args(argv)
     unknown = [part for part in found.parts if part not in PARTS]
+    if found.keep and found.parts:
+        parser.error("only a whole run can be kept: figures of different runs do not belong together")
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     return found
@@ -99,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     document = report.document(about)
     save(arguments.output, document)
     if arguments.keep and not report.failures:
-        # Parts that were not measured keep the figures that they had.
-        save(KEPT, {**document, "figures": {**report.kept.get("figures", {}), **document["figures"]}})
+        save(KEPT, document)
     missed = report.missed()
     report.say(
         f"{len(report.figures)} figures in {arguments.output}" + (f"; missed: {', '.join(missed)}" if missed else "")
