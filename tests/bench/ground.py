@@ -47,10 +47,11 @@ class Ground:
         if self._lab is None:
             self.report.say("a private libvirtd")
             self._lab = self._stack.enter_context(LabHost(name="bench"))
+            self._lab.define_network()
         return self._lab
 
     def guests(self, wanted: int) -> list[Guest]:
-        """`wanted` running guests of two NICs each, fewer if there is no memory for so many."""
+        """`wanted` running guests of two NICs each on one bridge, fewer if there is no memory for so many."""
         wanted = min(wanted, self.most)
         missing = [self._define(number) for number in range(len(self._guests), wanted)]
         if missing:
@@ -70,7 +71,7 @@ class Ground:
     def _define(self, number: int) -> Guest:
         name = f"bench{number + 1}"
         known = self.lab.guests.get(name)
-        return known or self.lab.guest(name, nics=[Nic(), Nic()])
+        return known or self.lab.guest(name, nics=[Nic(type="network"), Nic(type="network")])
 
     @contextmanager
     def daemon(self, guests: list[Guest], settings: Mapping[str, str] | None = None) -> Iterator[Nicmapd]:

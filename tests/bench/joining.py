@@ -126,22 +126,29 @@ class _Counting:
 
 
 def _bond(report: Report, ground: Ground) -> None:
-    """An idle bond, whose members cannot be told apart by what they have carried, and one that both carry for."""
+    """A bond that carries nothing, one in use, and one that deals its packets out evenly.
+
+    Agents give no counters of interfaces without addresses (seen with 7.2): then nothing in a reply tells whether two
+    members have swapped names, and each pass has to ask sysfs.
+    """
     guest = ground.guests(1)[0]
     idle, first_ms, _ = _bonded(guest, ground.lab.uri, "active-backup", carries=False)
     report.add("join.bond_first_calls", idle[0], "", "extra agent calls of the first pass over a bond of two NICs")
     report.add("join.bond_first_ms", first_ms, "ms", "that first pass, in a real guest")
     report.add("join.bond_idle_calls", max(idle[2:]), "", "extra agent calls of a settled pass, nothing carried yet")
-    used, _, settled_ms = _bonded(guest, ground.lab.uri, "balance-rr", carries=True)
-    report.add("join.bond_settled_calls", max(used[2:]), "", "the same where both NICs carry something", at_most(0))
+    used, _, settled_ms = _bonded(guest, ground.lab.uri, "active-backup", carries=True)
+    report.add("join.bond_settled_calls", max(used[2:]), "", "the same of a bond in use, active-backup", at_most(0))
     report.add("join.bond_settled_ms", settled_ms, "ms", "that settled pass")
+    dealt, _, dealt_ms = _bonded(guest, ground.lab.uri, "balance-rr", carries=True)
+    report.add("join.bond_even_calls", max(dealt[2:]), "", "the same, balance-rr: members that count in step")
+    report.add("join.bond_even_ms", dealt_ms, "ms", "that settled pass")
 
 
 def _bonded(guest: Guest, uri: str, mode: str, *, carries: bool) -> tuple[list[int], float, float]:
     """Extra agent calls of each pass, and ms of the first pass and of a settled one."""
     guest.add_bond(["eth0", "eth1"], mode=mode)
     if carries:
-        guest.check("ip address add 10.0.2.15/24 dev bond0; ping -i 0.1 10.0.2.2 > /dev/null 2>&1 & sleep 2")
+        guest.check("ip address add 192.168.122.50/24 dev bond0; ping -i 0.1 192.168.122.1 > /dev/null 2>&1 & sleep 2")
     hypervisor = _Counting(LibvirtHypervisor(uri, host="bench", clock=SystemClock()))
     hypervisor.real.start()
     try:
