@@ -181,7 +181,12 @@ class Daemon:
             uptime=self._clock.monotonic() - self._started_monotonic,
             host=self._host,
             libvirt=self._hypervisor.status(),
-            store=StoreStatus(not fault, fault, self._settings.store.url.partition(":")[0].partition("+")[0]),
+            store=StoreStatus(
+                not fault,
+                fault,
+                self._settings.store.url.partition(":")[0].partition("+")[0],
+                suppressed=self._keeper.suppressed,
+            ),
             watch=self._watcher.status(),
         )
 

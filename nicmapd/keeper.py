@@ -7,7 +7,7 @@ store is remembered and written as soon as that works again, and `fault` says so
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,6 +42,11 @@ class Keeper:
     def fault(self) -> str:
         """Why the store could not be written the last time, or "" if it could."""
         return self._fault
+
+    @property
+    def suppressed(self) -> Mapping[str, int]:
+        """By VM: how much of its past was too much to keep, since the start."""
+        return self._store.suppressed
 
     def load(self) -> int:
         """Fills the board from the store; the number of VMs. Raises `Unavailable`."""

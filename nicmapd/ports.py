@@ -182,6 +182,11 @@ class NicStore(Protocol):
     Raises `errors.Unavailable` (its children StoreLocked, StoreTooNew, StoreCorrupt at open) when it cannot.
     """
 
+    @property
+    def suppressed(self) -> Mapping[str, int]:
+        """By VM: pieces of the past and feed items that were too many to keep, since the store was opened."""
+        ...
+
     def load(self) -> Sequence[StoredVm]:
         """All VMs of this host that are not removed, with their NICs, in the order of their names."""
         ...

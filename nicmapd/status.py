@@ -6,7 +6,8 @@ the api; it never makes the daemon degraded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from nicmapd.model import ConnectionStatus
@@ -15,11 +16,13 @@ from nicmapd.model import ConnectionStatus
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """Whether the store can be written. `message` says in words why not, or is empty. `backend` is `sqlite` or
-    `postgresql`, never the URL: that may hold a password."""
+    `postgresql`, never the URL: that may hold a password. `suppressed`: by VM (UUID), how much of its past was too much
+    to keep since the start, as a guest may change its names all the time."""
 
     ok: bool
     message: str = ""
     backend: str = ""
+    suppressed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

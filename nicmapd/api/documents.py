@@ -216,6 +216,9 @@ class StoreState(_Document):
     state: Literal["ok", "degraded"]
     message: str
     backend: str
+    suppressed: dict[str, int] = Field(
+        description="VMs (by UUID) that changed too often to keep all of their past, and how much was left out"
+    )
 
 
 class Passes(_Document):

@@ -41,6 +41,9 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 _COUNTERS = tuple(one.name for one in fields(Statistics))
 
+#: VMs named in the status for changing too often: the noisiest.
+MAX_NOISY = 10
+
 
 def encode(content: object) -> bytes:
     """JSON in ASCII: whatever a name holds, `curl` on a terminal shows it escaped."""
@@ -286,6 +289,7 @@ def _parts(daemon: DaemonStatus) -> Json:
             "state": "ok" if daemon.store.ok else "degraded",
             "message": daemon.store.message,
             "backend": daemon.store.backend,
+            "suppressed": dict(Counter(daemon.store.suppressed).most_common(MAX_NOISY)),
         },
         "passes": {
             "last_age": seconds(watch.last_pass_age),

@@ -30,6 +30,7 @@ class Bench:
     hypervisor: FakeHypervisor
     store: BrittleStore
     board: Board
+    keeper: Keeper
     refresher: Refresher
     memories: dict[str, PassMemory]
 
@@ -66,7 +67,7 @@ def make(*, settings: AgentConfig | None = None) -> Bench:
         settings=settings or AgentConfig(timeout=1),
         new_id=lambda: f"nic{next(numbers)}",
     )
-    return Bench(clock, hypervisor, store, board, refresher, {})
+    return Bench(clock, hypervisor, store, board, keeper, refresher, {})
 
 
 @pytest.fixture
@@ -337,3 +338,17 @@ def test_a_restart_keeps_ages_and_unsaved_knowledge_is_saved_later(bench: Bench)
     bench.store.fail(None)
     assert bench.run(vm).written, "written again although nothing is new"
     assert bench.store.load()[0].entry.nics[0].naming.name == "eth7"
+
+
+def test_a_guest_that_renames_all_the_time_fills_no_store_and_is_counted(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    for number in range(400):  # ten seconds apart: more than an hour
+        vm.nics[0].name = f"n{number}"
+        assert bench.names(vm) != [vm.nics[0].name]
+        bench.run(vm)
+        assert bench.names(vm) == [vm.nics[0].name], "what is known now is always kept"
+    rows = bench.store.history(vm.uuid, limit=1000)
+    assert 120 <= len(rows) <= 2 * 120 + 2
+    assert rows[0].naming.name == "n399"
+    assert bench.keeper.suppressed[vm.uuid] >= 100

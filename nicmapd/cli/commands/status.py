@@ -63,6 +63,8 @@ def _libvirt(libvirt: Any) -> str:
 
 def _store(store: Any) -> str:
     found = words.text(store["state"]) + (f", {words.text(store['backend'])}" if store["backend"] else "")
+    if store["suppressed"]:
+        found += f"; {sum(store['suppressed'].values())} changes of {len(store['suppressed'])} VMs too many to keep"
     return f"{found}: {words.text(store['message'])}" if store["message"] else found
 
 
