@@ -140,6 +140,7 @@ class Daemon:
         await asyncio.wait([serving], timeout=2.0)
         if not serving.cancelled() and serving.done() and serving.exception() is not None:
             _log.error("the API ended: %s", serving.exception())
+        await _within(FLUSH_SECONDS, self._keeper.save_rest)
         await _within(FLUSH_SECONDS, self._keeper.flush_seen)
         await _within(FLUSH_SECONDS, self._store.close)
         _log.info("stopped")

@@ -91,7 +91,8 @@ class Keeper:
             self._fault = error.message
             return False
         self._unsaved.pop(uuid, None)
-        if self._fault:
+        # One VM that was written says little of those that still wait.
+        if self._fault and not self._unsaved:
             _log.warning("the store can be written again")
             self._fault = ""
         if items:
@@ -101,6 +102,13 @@ class Keeper:
     def unsaved(self) -> list[str]:
         """UUIDs of the VMs whose newest state is not in the store; `keep` or `forget` tries again."""
         return list(self._unsaved)
+
+    def save_rest(self) -> None:
+        """Writes what is still unsaved, as far as that works: at the stop, when no pass runs any more."""
+        for uuid, changes in list(self._unsaved.items()):
+            entry = self._board.entry(uuid)
+            if not (self._save_removal(uuid, changes) if entry is None else self._save(entry, changes)):
+                return  # the rest would fail, too
 
     def note(self, change: Change) -> None:
         """Puts a change of the host itself (`resync`) into the feed."""

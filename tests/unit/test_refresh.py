@@ -352,3 +352,23 @@ def test_a_guest_that_renames_all_the_time_fills_no_store_and_is_counted(bench: 
     assert 120 <= len(rows) <= 2 * 120 + 2
     assert rows[0].naming.name == "n399"
     assert bench.keeper.suppressed[vm.uuid] >= 100
+
+
+def test_what_could_not_be_written_is_written_at_the_stop(bench: Bench) -> None:
+    vms = [bench.hypervisor.add(f"vm{number}") for number in range(3)]
+    for vm in vms:
+        bench.run(vm)
+    bench.store.fail(Unavailable("database or disk is full"))
+    for vm in vms[:2]:
+        vm.nics[0].name = "eth9"
+        bench.run(vm)
+    del bench.hypervisor.vms[vms[2].uuid]
+    bench.run(vms[2])
+    assert bench.keeper.fault
+    bench.store.fail(None)
+    bench.run(vms[0])
+    assert bench.keeper.fault, "two still wait"
+    bench.keeper.save_rest()
+    assert bench.keeper.fault == ""
+    assert {vm.entry.nics[0].naming.name for vm in bench.store.load()} == {"eth9"}
+    assert len(bench.store.load()) == 2
