@@ -1,9 +1,7 @@
 """When to look at whom: events and timers say "look at this VM", and one pass per VM at a time is run.
 
 Everything here runs in the event loop, except the passes, which run in a small pool of threads. libvirt's event thread
-and the timers only call `look`. A VM waits in one of three lanes: urgent (an event, a reader's wish), routine (its
-turn), suspects (its last call failed). Suspects have one place among the `agent.concurrency` ones, so that ten hung
-guests cost the healthy ones nothing but that place.
+and the timers only call `look`. Who of those that wait is next is lanes.py's to say.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,6 +19,7 @@ from nicmapd.config import Config
 from nicmapd.errors import NicmapError, Unavailable
 from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
+from nicmapd.lanes import Lane, Lanes
 from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
@@ -62,23 +60,11 @@ class _Watched:
     pace: Pace
     memory: PassMemory = field(default_factory=PassMemory)
     queued_at: float | None = None
-    lane: deque[str] | None = None
+    lane: Lane | None = None
     running: bool = False
     again: bool = False
     forget: Forget = Forget.NOTHING
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Lanes:
-    """UUIDs that wait for a pass; an entry whose VM no longer waits is skipped."""
-
-    urgent: deque[str] = field(default_factory=deque)
-    routine: deque[str] = field(default_factory=deque)
-    suspects: deque[str] = field(default_factory=deque)
-
-    def __len__(self) -> int:
-        return len(self.urgent) + len(self.routine) + len(self.suspects)
 
 
 class Watcher:
@@ -105,7 +91,7 @@ class Watcher:
         self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
         self._side = ThreadPoolExecutor(1, thread_name_prefix="host")
         self._watched: dict[str, _Watched] = {}
-        self._lanes = _Lanes()
+        self._lanes = Lanes(config.agent.concurrency)
         self._in_flight: set[str] = set()
         self._suspects_in_flight = 0
         self._drained = asyncio.Event()
@@ -260,11 +246,10 @@ class Watcher:
             return
         if watched.queued_at is None:
             watched.queued_at = self._clock.monotonic()
-        lanes = self._lanes
-        lane = lanes.suspects if watched.pace.suspect else lanes.urgent if urgent else lanes.routine
+        lane = _lane(watched, urgent=urgent)
         if watched.lane is None or (lane is not watched.lane and urgent):
             watched.lane = lane  # left behind in its old lane it is skipped there, or does no harm
-            lane.append(watched.vm.uuid)
+            self._lanes.put(watched.vm.uuid, lane)
         self._pump()
 
     def _pump(self) -> None:
@@ -278,15 +263,10 @@ class Watcher:
             self._begin(watched)
 
     def _next(self) -> _Watched | None:
-        lanes = [self._lanes.urgent, self._lanes.routine]
-        if self._suspects_in_flight == 0:
-            # Before the healthy ones, or they would starve when those never end; alone in a pool of one: after them.
-            lanes.insert(0 if self._config.agent.concurrency > 1 else 2, self._lanes.suspects)
-        for lane in lanes:
-            while lane:
-                watched = self._watched.get(lane.popleft())
-                if watched is not None and watched.queued_at is not None:
-                    return watched
+        while (uuid := self._lanes.next(self._suspects_in_flight)) is not None:
+            watched = self._watched.get(uuid)
+            if watched is not None and watched.queued_at is not None:
+                return watched
         return None
 
     def _begin(self, watched: _Watched) -> None:
@@ -389,6 +369,12 @@ class Watcher:
     def synced(self) -> bool:
         """Whether everything has been compared with libvirt once."""
         return self._synced.is_set()
+
+
+def _lane(watched: _Watched, *, urgent: bool) -> Lane:
+    if watched.pace.suspect:
+        return Lane.WISHED if watched.waiters else Lane.SUSPECTS
+    return Lane.URGENT if urgent else Lane.ROUTINE
 
 
 def _forgets(event: DomainEvent) -> Forget:

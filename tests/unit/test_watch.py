@@ -135,6 +135,25 @@ async def test_hung_guests_leave_the_healthy_ones_their_places() -> None:
 
 
 @run
+async def test_who_asks_for_a_hung_guest_does_not_wait_for_all_the_others_that_hang() -> None:
+    hypervisor = FakeHypervisor()
+    stuck = threading.Event()
+    released = threading.Event()
+    hung = [hypervisor.add(f"hung{number}", hang=stuck) for number in range(6)]
+    asked = hypervisor.add("asked", hang=released)
+    config = replace(SLOW, poll=PollConfig(interval=0.2, resync=3600, backoff_max=0.2))
+    async with watching(hypervisor, config) as running:
+        hypervisor.connect()
+        await until(lambda: all(running.state(vm.uuid) is AgentState.UNRESPONSIVE for vm in (*hung, asked)), within=20)
+        released.set()
+        # A hung call lasts a second here: one that runs may have to end, not the six that wait.
+        outcome = await asyncio.wait_for(running.watcher.refresh(asked.uuid), timeout=2.5)
+        assert outcome.answered
+        assert running.names(asked.uuid) == ["eth0"]
+        stuck.set()
+
+
+@run
 async def test_a_suspect_that_connects_again_is_asked_at_once() -> None:
     hypervisor = FakeHypervisor()
     release = threading.Event()
