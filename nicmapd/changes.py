@@ -170,4 +170,6 @@ def _nic_change(
     new: str | None = None,
     details: Mapping[str, object] | None = None,
 ) -> Change:
-    return Change(kind, sentence, entry.id, entry.nic.mac, entry.nic.alias, old, new, details or {})
+    # The name as it is with this change: readers of the log cannot ask for it later.
+    known = {"name": entry.naming.name, **(details or {})}
+    return Change(kind, sentence, entry.id, entry.nic.mac, entry.nic.alias, old, new, known)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nicmapd import __version__, config, store
-from nicmapd.api import create_app
+from nicmapd.api import Feed, create_app
 from nicmapd.api.server import Server, open_sockets
 from nicmapd.board import Board
 from nicmapd.clock import SystemClock
@@ -79,7 +79,8 @@ class Daemon:
         with contextlib.ExitStack() as undo:
             undo.callback(self._store.close)
             self._board = Board(self._clock)
-            self._keeper = Keeper(self._store, self._board, clock=self._clock)
+            self._feed = Feed(self._store)
+            self._keeper = Keeper(self._store, self._board, clock=self._clock, publish=self._feed.announce)
             self._keeper.load()
             self._sockets = open_sockets(settings.api, listening_sockets())
             undo.pop_all()
@@ -101,7 +102,7 @@ class Daemon:
         self._watcher = Watcher(
             self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings
         )
-        self._server = Server(create_app(self._board, self._store, self, self._clock), self._sockets)
+        self._server = Server(create_app(self._board, self._store, self, self._clock, self._feed), self._sockets)
 
     # -- life
 
@@ -134,6 +135,7 @@ class Daemon:
                 self._notifier.send(STATUS=f"passes are stuck; {self._status_line()}")
 
     async def _stop(self, serving: asyncio.Task[None]) -> None:
+        self._feed.end("nicmapd is stopping")
         self._server.stop()
         self._hypervisor.stop()
         await self._watcher.stop(seconds=1.5)

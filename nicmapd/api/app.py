@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
-from nicmapd.api import documents, edge, health, history, reading, rendering
+from nicmapd.api import documents, edge, events, health, history, reading, rendering
 from nicmapd.api.context import Context
+from nicmapd.api.feed import Feed
 from nicmapd.api.routes import NIC, VM, Route, add, components
 from nicmapd.api.service import Service
 from nicmapd.board import Board
@@ -40,8 +41,11 @@ _IF_NONE_MATCH = {
 }
 
 
-def create_app(board: Board, store: NicStore, service: Service, clock: Clock) -> FastAPI:
-    """The application. Its ASGI state needs `peer` (server.py sees to that); without one it only reads."""
+def create_app(board: Board, store: NicStore, service: Service, clock: Clock, feed: Feed | None = None) -> FastAPI:
+    """The application. Its ASGI state needs `peer` (server.py sees to that); without one it only reads.
+
+    `feed` must be told (`announce`) of what is added to the store's log, and to `end` before the server stops.
+    """
     app = FastAPI(
         title="nicmapd",
         version=__version__,
@@ -53,7 +57,7 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock) ->
     )
     app.add_middleware(edge.Edge)
     edge.add_handlers(app)
-    context = Context(board, store, service, clock)
+    context = Context(board, store, service, clock, Feed(store) if feed is None else feed)
     encoded = functools.cache(lambda: rendering.encode(app.openapi()))
     read, past = reading.Reading(context), history.Histories(context)
     handlers = health.Health(context, encoded)
@@ -62,6 +66,7 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock) ->
         *_vm_routes(read),
         *_list_routes(read),
         *_history_routes(past),
+        _event_route(events.Events(context)),
         *_health_routes(handlers),
         *_pointer_routes(handlers),
     ]:
@@ -205,6 +210,24 @@ def _history_routes(past: history.Histories) -> list[Route]:
             problems=(400, 404, 409, 413, 503),
         ),
     ]
+
+
+def _event_route(handlers: events.Events) -> Route:
+    return Route(
+        "/events",
+        handlers.stream,
+        "followEvents",
+        "What changes, as it does",
+        "Server-sent events: `id` is the number in the log of changes, `event` the kind, `data` the document. Starts "
+        "with what comes from now on, or after `Last-Event-ID`. 410: what follows that number is not in the log; "
+        "read the map and follow without a number.",
+        documents.FeedEvent,
+        "events",
+        query_keys=events.EVENT_KEYS,
+        extra=(events.LAST_EVENT_ID,),
+        problems=(400, 404, 409, 410, 413, 503),
+        media_type="text/event-stream",
+    )
 
 
 def _health_routes(handlers: health.Health) -> list[Route]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -190,6 +190,20 @@ class ChangeItem(_Document):
     new: str | None
 
 
+class FeedEvent(ChangeItem):
+    """The `data` of a server-sent event: one change of the log."""
+
+    id: int = Field(ge=1, description="its number in the log; numbers grow, with gaps")
+    at: datetime
+    host: str
+    vm: str | None = Field(description="null for what concerns the whole host (resync)", examples=["web1"])
+    vm_uuid: Uuid | None
+    name: str | None = Field(
+        description="what the guest calls the NIC after this change (before it, if detached)", examples=["ens3"]
+    )
+    details: dict[str, Any] = Field(description="what else is different, by kind: addresses, stack, candidates, ...")
+
+
 class Refreshed(_Document):
     """What asking the guest came to, and its NICs after that."""
 
@@ -332,6 +346,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Nic,
     PastNic,
     History,
+    FeedEvent,
     Refreshed,
     Status,
     Alive,

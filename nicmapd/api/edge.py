@@ -66,7 +66,7 @@ class Edge:
         path = canonical_path(_raw_path(scope))
         scope = {**scope, "path": path}
         if scope["method"] == "HEAD":
-            scope["method"] = "GET"
+            scope |= {"method": "GET", "nicmapd.head": True}
         if len(path) > 1 and path.endswith("/"):
             raise NotFound(
                 f"there is nothing at {printable(path)}: no path here ends with a slash. "

@@ -112,7 +112,7 @@ def _moved(entry: VmEntry, name: str, bearer: PastNic) -> NotFound:
 
 async def map_of_vm(context: Context, name: str, at: datetime, values: dict[str, Any]) -> Response:
     """The NICs of one VM, which may be gone by now, as they were at `at`."""
-    uuid = await _known_uuid(context, name)
+    uuid = await known_uuid(context, name)
     found = await _map_at(context, at, uuid)
     return rendering.reply(rendering.items(_documents(context, found, values)))
 
@@ -172,12 +172,12 @@ class Histories:
 
     async def of_vm(self, request: Request) -> Response:
         values = query.read(request, HISTORY_KEYS)
-        uuid = await _known_uuid(self._context, segment(request, "vm"))
+        uuid = await known_uuid(self._context, segment(request, "vm"))
         return await self._answer(uuid, None, values)
 
     async def of_nic(self, request: Request) -> Response:
         values = query.read(request, HISTORY_KEYS)
-        uuid = await _known_uuid(self._context, segment(request, "vm"))
+        uuid = await known_uuid(self._context, segment(request, "vm"))
         nic_id = await self._nic_id(uuid, segment(request, "nic"))
         return await self._answer(uuid, nic_id, values)
 
@@ -213,7 +213,7 @@ def _meant(one: PastNic, text: str) -> bool:
     return one.naming.name == clean(text)
 
 
-async def _known_uuid(context: Context, name: str) -> str:
+async def known_uuid(context: Context, name: str) -> str:
     """UUID of a VM that is or was on this host. Raises `NotFound`, `Ambiguous`."""
     try:
         return selection.find_vm(context.board, name).vm.uuid

@@ -20,8 +20,8 @@ _SECONDS = 5.0
 class Past:
     """Runs calls of the store beside the event loop."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="api-store")
+    def __init__(self, *, threads: int = _THREADS) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="api-store")
 
     async def ask(self, question: Callable[[], T]) -> T:
         """What `question` returns or raises. Raises `Unavailable` if that takes too long."""

@@ -36,6 +36,7 @@ CODE_OF_STATUS: Mapping[int, str] = {
     405: "unsupported",
     406: "unsupported",
     408: "unavailable",
+    410: "stale",
     413: "invalid",
     414: "invalid",
     415: "unsupported",

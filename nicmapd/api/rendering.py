@@ -19,6 +19,7 @@ from nicmapd.board import Sight
 from nicmapd.model import (
     AgentState,
     Change,
+    FeedItem,
     HostNic,
     NameState,
     Naming,
@@ -234,6 +235,22 @@ def change(one: Change) -> Json:
         "alias": one.alias,
         "old": one.old,
         "new": one.new,
+    }
+
+
+def feed_item(item: FeedItem) -> Json:
+    """An item of the change feed. `name` is what the guest calls the NIC after the change (before it, if detached)."""
+    details = dict(item.change.details)
+    name = details.pop("name", None)
+    return {
+        "id": item.id,
+        "at": moment(item.at),
+        "host": item.host,
+        "vm": item.vm.name or None,
+        "vm_uuid": item.vm.uuid or None,
+        "name": name,
+        **change(item.change),
+        "details": details,
     }
 
 

@@ -48,6 +48,7 @@ _PROBLEMS: Mapping[int, str] = {
     403: "Not permitted to this client",
     404: "There is no such VM or NIC; `renamed_to` says what became of a name",
     409: "More than one NIC fits; `candidates` says which",
+    410: "What is asked for is not kept any more; `oldest` and `newest` say what is",
     413: "The body is too large",
     503: "Not available now; nothing was changed",
 }

@@ -114,7 +114,12 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.logger = _wire_log
-        self.app_state = {**self.app_state, "peer": peer.of_socket(transport.get_extra_info("socket"))}
+        self.app_state = {
+            **self.app_state,
+            "peer": peer.of_socket(transport.get_extra_info("socket")),
+            # Lets a stream say why it ends to a client that does not read: what is sent next waits for nothing.
+            "last_words": self.flow.resume_writing,
+        }
         if len(self.connections) > self._limits.connections:
             self._refuse(503, "too many connections at once; try again soon")
             return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nicmapd.api import create_app
+from nicmapd.api import Feed, create_app
 from nicmapd.api.server import Limits, Server
 from nicmapd.api.sockets import listen_unix
 from tests.fakes.world import World
@@ -23,12 +23,14 @@ class Serving:
 
     path: Path
     server: Server
+    feed: Feed
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
 
     def stop(self) -> float:
         begun = self.loop.time()
         if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.feed.end, "nicmapd is stopping")
             self.loop.call_soon_threadsafe(self.server.stop)
             self.thread.join(10)
         assert not self.thread.is_alive()
@@ -47,7 +49,7 @@ def serving(
     """Serves `world` at `directory`/api.sock."""
     path = directory / "api.sock"
     if app is None:
-        app = create_app(world.board, world.store, world.service, world.clock)
+        app = create_app(world.board, world.store, world.service, world.clock, world.feed)
     server = Server(app, sockets or [listen_unix(path)], limits=limits)
     loop = asyncio.new_event_loop()
 
@@ -61,7 +63,7 @@ def serving(
 
     thread = threading.Thread(target=run, name="serving")
     thread.start()
-    running = Serving(path, server, loop, thread)
+    running = Serving(path, server, world.feed, loop, thread)
     try:
         while not server.started and thread.is_alive():
             thread.join(0.005)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from nicmapd.api.feed import Feed, FeedLimits
 from nicmapd.board import Board
 from nicmapd.model import (
     AgentState,
@@ -88,6 +89,7 @@ class World:
     board: Board
     store: MemoryStore
     service: FakeService
+    feed: Feed
 
     def nic(
         self,
@@ -156,12 +158,13 @@ class World:
         self.store.remove(entry.vm.uuid, (), at=self.clock.now() - ago)
 
 
-def empty_world(*, now: datetime | None = None) -> World:
+def empty_world(*, now: datetime | None = None, limits: FeedLimits | None = None) -> World:
     """A host without VMs, at `now` (else the fake clock's own time)."""
     clock = FakeClock()
     clock.wall = now or clock.wall
     board = Board(clock)
-    return World(clock, board, MemoryStore(host=HOST), FakeService(board, clock, host=HOST))
+    store = MemoryStore(host=HOST)
+    return World(clock, board, store, FakeService(board, clock, host=HOST), Feed(store, limits))
 
 
 def make_world(*, now: datetime | None = None) -> World:

@@ -28,6 +28,7 @@ ROUTES = [
     ("get", "/vms/{vm}/history"),
     ("get", "/interfaces"),
     ("post", "/vms/{vm}/refresh"),
+    ("get", "/events"),
     ("get", "/status"),
     ("get", "/healthz"),
     ("get", "/readyz"),
@@ -132,7 +133,7 @@ def test_every_query_key_member_and_code_is_in_the_manual(openapi: dict[str, Any
     }
     members = {
         name
-        for model in ("Vm", "Agent", "Nic", "HistoryItem", "Status", "Refreshed")
+        for model in ("Vm", "Agent", "Nic", "HistoryItem", "Status", "Refreshed", "FeedEvent")
         for name in openapi["components"]["schemas"][model]["properties"]
     }
     for word in sorted(keys | members | set(problems.STATUS_OF_CODE)):

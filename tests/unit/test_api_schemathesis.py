@@ -14,7 +14,7 @@ from tests.fakes.world import make_world
 _world = make_world()
 _app = create_app(_world.board, _world.store, _world.service, _world.clock)
 _CURSORS = {path: ask(_app, f"{path}?limit=1").json["next"] for path in ("/vms", "/interfaces")}
-schema = schemathesis.openapi.from_asgi("/openapi.json", with_peer(_app, LOCAL))
+schema = schemathesis.openapi.from_asgi("/openapi.json", with_peer(_app, LOCAL)).exclude(path="/events")  # never ends
 
 
 @schema.parametrize()
