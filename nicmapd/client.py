@@ -11,6 +11,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -59,6 +60,25 @@ _ERRORS: Mapping[str, type[errors.NicmapError]] = {
         errors.Forbidden,
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer. `document` is None where there is no body (204, 304); `etag` as `If-Match` wants it."""
+
+    status: int
+    document: Any
+    etag: str | None = None
+
+
+@dataclass(slots=True)
+class _Request:
+    """What goes over the wire."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None = None
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -125,9 +145,39 @@ class Client:
                 return
             more["cursor"] = page["next"]
 
+    def look(self, *segments: str, etag: str | None = None) -> Answer:
+        """The document with its ETag; with the one that the caller has, status 304 if that is still true."""
+        headers = {} if etag is None else {"If-None-Match": etag}
+        return self._request("GET", self._target(segments), timeout=TIMEOUT, headers=headers)
+
     def post(self, *segments: str, timeout: float = GUEST_TIMEOUT) -> Any:
         """The answer to a POST without a body."""
         return self._ask("POST", self._target(segments), timeout=timeout)
+
+    def change(
+        self,
+        method: str,
+        *segments: str,
+        body: Mapping[str, Any] | None = None,
+        wait: float | None = None,
+        etag: str | None = None,
+    ) -> Answer:
+        """POST, PATCH or DELETE of a NIC.
+
+        `wait`: so many seconds the daemon may wait for the guest before it answers; None: its own default. `etag`: only
+        if the NIC is still what it was with that.
+        """
+        headers = {}
+        if wait is not None:
+            headers["Prefer"] = f"wait={wait:g}"
+        if etag is not None:
+            headers["If-Match"] = etag
+        # A kept connection may have been closed meanwhile (a user was asked something), and a change is never sent
+        # twice: it gets a connection of its own.
+        self.close()
+        return self._request(
+            method, self._target(segments), timeout=GUEST_TIMEOUT + (wait or 0.0), headers=headers, body=body
+        )
 
     def close(self) -> None:
         if self._connection is not None:
@@ -140,8 +190,23 @@ class Client:
         return prefix + "/" + "/".join(quote(one, safe="", errors="surrogateescape") for one in segments)
 
     def _ask(self, method: str, target: str, *, timeout: float) -> Any:
+        return self._request(method, target, timeout=timeout).document
+
+    def _request(
+        self,
+        method: str,
+        target: str,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        sent = _Request(method, target, {**self._headers, **(headers or {})})
+        if body is not None:
+            sent.headers["Content-Type"] = "application/json"
+            sent.body = json.dumps(body).encode("ascii")
         try:
-            answer, body = self._exchange(method, target, timeout)
+            answer, content = self._exchange(sent, timeout)
         except PermissionError as error:
             raise NotPermitted(f"{self.address}: this user may not connect to nicmapd", address=self.address) from error
         except TimeoutError as error:
@@ -149,30 +214,30 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             reason = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
             raise Unreachable(f"nicmapd does not answer at {self.address}: {reason}", address=self.address) from error
-        return _read(answer, body, self.address)
+        return Answer(answer.status, _read(answer, content, self.address), answer.headers.get("ETag"))
 
-    def _exchange(self, method: str, target: str, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
+    def _exchange(self, sent: _Request, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
         """One request. A kept connection that the daemon closed meanwhile is opened again, once, for a GET."""
         try:
-            return self._exchange_once(method, target, timeout)
+            return self._exchange_once(sent, timeout)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-            again = self._used and method == "GET"
+            again = self._used and sent.method == "GET"
             self.close()
             if not again:
                 raise
-            return self._exchange_once(method, target, timeout)
+            return self._exchange_once(sent, timeout)
         except BaseException:
             self.close()
             raise
 
-    def _exchange_once(self, method: str, target: str, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
+    def _exchange_once(self, sent: _Request, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
         if self._connection is None:
             self._connection, self._used = self._open(timeout), False
         connection = self._connection
         connection.timeout = timeout
         if connection.sock is not None:
             connection.sock.settimeout(timeout)
-        connection.request(method, target, headers=self._headers)
+        connection.request(sent.method, sent.target, body=sent.body, headers=sent.headers)
         answer = connection.getresponse()
         body = answer.read(_MAX_ANSWER)
         self._used = True
@@ -192,7 +257,7 @@ def _read(answer: http.client.HTTPResponse, body: bytes, address: str) -> Any:
     """The document of an answer, or the error that it tells of."""
     kind = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
     document: Any = None
-    good = 200 <= answer.status < 300
+    good = 200 <= answer.status < 300 or answer.status == 304
     if good and not body:
         return None
     if kind in ("application/json", "application/problem+json"):

@@ -35,12 +35,34 @@ _EXIT_CODES: Mapping[str, int] = {
 }
 
 
+class NotYet(NicmapError):
+    """Time is up, and it is not so."""
+
+    code = "timeout"
+
+
+class Declined(NicmapError):
+    """The user said no."""
+
+    code = "declined"
+
+
+class Interrupted(NicmapError):
+    """Ctrl-C while something was under way that does not end with it."""
+
+    code = "interrupted"
+
+
 def exit_code(error: NicmapError) -> int:
     """The exit code that tells of `error`."""
     if isinstance(error, Unreachable):
         return UNREACHABLE
-    if isinstance(error, TimedOut):
+    if isinstance(error, (TimedOut, NotYet)):
         return TIMEOUT
+    if isinstance(error, Interrupted):
+        return INTERRUPTED
+    if error.details.get("refused"):
+        return REFUSED
     return _EXIT_CODES.get(error.code, FAILED)
 
 
@@ -83,6 +105,14 @@ def next_step(error: NicmapError, session: Session) -> str:
         return _unreachable(session)
     if isinstance(error, TimedOut):
         return f"Try: {line('status')}"
+    if isinstance(error, NotYet):
+        return f"Try: {session.hint or line('show', *session.subject[1:])}"
+    if isinstance(error, Interrupted):
+        return f"See what became of it: {line('list', vm)}"
+    if error.details.get("refused"):
+        return f"Look into the guest (is the NIC in use, has it booted?), then try again: {_again(session)}"
+    if error.code == "precondition_failed":
+        return f"Look at what it is now, then try again: {_again(session)}"
     if error.code == "forbidden" and session.url is not None:
         return "Run it on the host itself, without --url"
     if error.code == "not_found":
@@ -94,6 +124,10 @@ def next_step(error: NicmapError, session: Session) -> str:
         return f"What was known stays known: {line('show', vm)}"
     if error.code == "invalid" and command:
         return f"See: nicmapctl {command} --help"
+    if error.code == "conflict" and session.hint is not None:
+        return f"Try: {session.hint}"
+    if error.code == "conflict" and vm:
+        return f"What is known of it: {line('show', *session.subject[1:3])}"
     if error.code == "internal":
         return "Its log has the details: journalctl -u nicmapd"
     return ""
@@ -111,6 +145,10 @@ def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
     if len(rest) > 1:  # a NIC was meant
         return "  or  ".join(line(command, rest[0], candidate) for candidate in candidates[:3])
     return "  or  ".join(line(command, candidate) for candidate in candidates[:3])
+
+
+def _again(session: Session) -> str:
+    return line(*session.subject)
 
 
 def line(*parts: str) -> str:

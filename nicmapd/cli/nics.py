@@ -75,8 +75,8 @@ def sheet(nic: Any) -> str:
             ("guest MAC", words.text(nic["guest_mac"]) if nic["guest_mac"] else ""),
             ("in a URL", "" if nic["reachable"] else "by MAC or alias only: its name reads as something else there"),
             ("on the host", _host_side(nic)),
-            ("addresses", _addresses(nic["addresses"])),
-            ("on top of it", [_layer(one) for one in nic["stack"]]),
+            ("addresses", addresses(nic["addresses"])),
+            ("on top of it", [layer(one) for one in nic["stack"]]),
             ("traffic", _traffic(nic["statistics"])),
         ],
         colour=colour,
@@ -110,16 +110,17 @@ def _host_side(nic: Any) -> list[str]:
     return [", ".join(attached), ", ".join(device)]
 
 
-def _addresses(addresses: Any) -> list[str]:
+def addresses(found: Any) -> list[str]:
     """Each with the guest interface that has it, in two columns."""
-    texts = [address_text(one) for one in addresses]
+    texts = [address_text(one) for one in found]
     space = max(map(len, texts), default=0)
-    return [f"{text:<{space}}  on {words.text(one['interface'])}" for text, one in zip(texts, addresses, strict=True)]
+    return [f"{text:<{space}}  on {words.text(one['interface'])}" for text, one in zip(texts, found, strict=True)]
 
 
-def _layer(layer: Any) -> str:
-    mac = f"  {words.text(layer['mac'])}" if layer["mac"] else ""
-    return f"{words.text(layer['name'])} ({words.text(layer['kind'])}){mac}"
+def layer(found: Any) -> str:
+    """`bond0 (bond)  52:54:00:...`."""
+    mac = f"  {words.text(found['mac'])}" if found["mac"] else ""
+    return f"{words.text(found['name'])} ({words.text(found['kind'])}){mac}"
 
 
 def _traffic(counters: Any) -> list[str]:

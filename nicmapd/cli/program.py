@@ -24,6 +24,10 @@ COMMANDS = {
     "find": "find",
     "history": "history",
     "refresh": "refresh",
+    "attach": "attach",
+    "detach": "detach",
+    "link": "link",
+    "wait": "wait",
 }
 
 _EPILOG = """\b
@@ -32,6 +36,7 @@ Examples:
   nicmapctl resolve web1 eth0           its MAC, alone on stdout
   nicmapctl find 192.168.122.10         whose address is that?
   nicmapctl history web1 eth0           what it was called before
+  nicmapctl attach web1 --network lan   a NIC more; prints what its guest calls it
 
 A VM is given by name or UUID; a NIC by guest name, MAC, alias:net0 or dev:vnet1.
 
@@ -79,7 +84,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="nicmapctl", message="%(prog)s %(version)s")
 @connection_options
 def program() -> None:
-    """Shows which NIC of a VM is which in its guest, now and in the past."""
+    """Shows which NIC of a VM is which in its guest, now and in the past; attaches and detaches NICs."""
 
 
 def main() -> NoReturn:

@@ -23,7 +23,7 @@ class Session:
     """One call of nicmapctl.
 
     `subject` is the words after `nicmapctl` as far as they name things: the hint in an error repeats them with what
-    would work.
+    would work. `hint` is what else a command knows to try, should the present state of things forbid what it asks for.
     """
 
     json: bool = False
@@ -31,6 +31,7 @@ class Session:
     url: str | None = None
     token_file: str | None = None
     subject: tuple[str, ...] = ()
+    hint: str | None = None
     _said: set[str] = field(default_factory=set, repr=False)
     _client: Client | None = field(default=None, repr=False)
 

@@ -156,6 +156,36 @@ def test_somebody_else_there(tmp_path: Path) -> None:
     stop()
 
 
+def test_a_change_needs_no_connection_that_was_kept(tmp_path: Path) -> None:
+    """Somebody was asked for leave meanwhile, and the daemon has hung up."""
+    good = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nETag: "e"\r\n\r\n{}'
+    stop = answering(tmp_path / "s", [good, b"HTTP/1.1 204 No Content\r\n\r\n"])
+    client = Client(socket_path=str(tmp_path / "s"))
+    assert client.look("vms", "web1", "interfaces", "eth0").etag == '"e"'
+    assert client.change("DELETE", "vms", "web1", "interfaces", "eth0").status == 204
+    client.close()
+    stop()
+
+
+def test_a_change_is_never_sent_twice(tmp_path: Path) -> None:
+    stop = answering(tmp_path / "s", [None, b"HTTP/1.1 204 No Content\r\n\r\n"])
+    client = Client(socket_path=str(tmp_path / "s"))
+    with pytest.raises(Unreachable):
+        client.change("DELETE", "vms", "web1", "interfaces", "eth0")
+    assert client.change("DELETE", "vms", "web1", "interfaces", "eth1").status == 204
+    client.close()
+    stop()
+
+
+def test_what_the_client_has_already_is_not_sent_again(world: World, tmp_path: Path) -> None:
+    with serving(world, tmp_path) as running:
+        client = Client(socket_path=str(running.path))
+        first = client.look("vms", "web1", "interfaces", "eth0")
+        again = client.look("vms", "web1", "interfaces", "eth0", etag=first.etag)
+        assert (first.status, again.status, again.document) == (200, 304, None)
+        client.close()
+
+
 def test_an_answer_that_does_not_come_is_a_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     with socket.socket(socket.AF_UNIX) as listener:
