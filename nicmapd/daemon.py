@@ -30,6 +30,7 @@ from nicmapd.errors import AgentFailure, ConfigError, NotFound, StoreCorrupt
 from nicmapd.hypervisor import LibvirtHypervisor
 from nicmapd.keeper import Keeper
 from nicmapd.logs import start_logging
+from nicmapd.meter import Meter
 from nicmapd.model import AgentState, Outcome
 from nicmapd.ports import Clock, NicStore
 from nicmapd.refresh import Refresher
@@ -99,10 +100,12 @@ class Daemon:
             settings=settings.agent,
             new_id=lambda: secrets.token_hex(8),
         )
+        meter = Meter()
         self._watcher = Watcher(
-            self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings
+            self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings, meter=meter
         )
-        self._server = Server(create_app(self._board, self._store, self, self._clock, self._feed), self._sockets)
+        app = create_app(self._board, self._store, self, self._clock, self._feed, meter=meter)
+        self._server = Server(app, self._sockets)
 
     # -- life
 
@@ -189,6 +192,7 @@ class Daemon:
                 fault,
                 self._settings.store.url.partition(":")[0].partition("+")[0],
                 suppressed=self._keeper.suppressed,
+                unsaved=len(self._keeper.unsaved()),
             ),
             watch=self._watcher.status(),
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from nicmapd import agent, changes, domxml, join, probe
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, NotFound
+from nicmapd.logs import about
 from nicmapd.model import AgentState, Domain, GuestReply, Probe, VmEntry, VmRef
 from nicmapd.ports import Hypervisor
 from nicmapd.text import printable
@@ -138,7 +139,8 @@ class Interviewer:
             except AgentFailure as error:
                 if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
                     raise
-                _log.info("%s: the agent lets nothing be verified: %s", printable(vm.name), error.message)
+                name = printable(vm.name)
+                _log.info("%s: the agent lets nothing be verified: %s", name, error.message, extra=about(vm))
                 memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
                 return _Looked(reply, reply, {}, probing=False)
             again = self._interfaces(vm, description)

@@ -14,12 +14,14 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from nicmapd.config import LogConfig
+from nicmapd.model import Change, VmRef
+from nicmapd.text import printable
 
 #: Word of `extra=` -> field of the journal. `vm` is the VM's name, `kind` a kind of the change feed.
 FIELDS = {
@@ -40,6 +42,16 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
 #: syslog(3) priorities, as systemd reads them from the beginning of a line of stderr (sd-daemon(3)).
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def about(vm: VmRef, changes: Sequence[Change] = ()) -> dict[str, object]:
+    """The `extra=` of a line about a VM, and about what changed there."""
+    found: dict[str, object] = {"vm": printable(vm.name), "uuid": vm.uuid}
+    if changes:
+        found["kind"] = sorted({change.kind.value for change in changes})
+        found["mac"] = sorted({change.mac for change in changes if change.mac})
+        found["message_id"] = MAP_CHANGED
+    return found
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -17,12 +17,14 @@ from nicmapd.model import ConnectionStatus
 class StoreStatus:
     """Whether the store can be written. `message` says in words why not, or is empty. `backend` is `sqlite` or
     `postgresql`, never the URL: that may hold a password. `suppressed`: by VM (UUID), how much of its past was too much
-    to keep since the start, as a guest may change its names all the time."""
+    to keep since the start, as a guest may change its names all the time. `unsaved`: VMs whose newest state is only in
+    memory."""
 
     ok: bool
     message: str = ""
     backend: str = ""
     suppressed: Mapping[str, int] = field(default_factory=dict)
+    unsaved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class WatchStatus:
     `last_pass_age` is None before the first pass has finished. `passes` counts them since the start. `queue` is how
     many VMs are due or being looked at. `interval` is what a settled guest really gets (`poll.interval`, stretched
     under load). `lateness` is how far the most overdue guest is behind its time. `overdue`: no pass has finished
-    for so long that something is wrong, by watch's own judgement.
+    for so long that something is wrong, by watch's own judgement. `suspects`: UUIDs of the VMs whose last call failed,
+    which are asked ever more seldom.
     """
 
     last_pass_age: float | None = None
@@ -41,6 +44,7 @@ class WatchStatus:
     interval: float = 0.0
     lateness: float = 0.0
     overdue: bool = False
+    suspects: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

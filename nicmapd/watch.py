@@ -11,15 +11,15 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from dataclasses import replace
 
 from nicmapd.board import Board
 from nicmapd.config import Config
 from nicmapd.errors import NicmapError, Unavailable
-from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
-from nicmapd.lanes import Lane, Lanes
+from nicmapd.lanes import Lanes
+from nicmapd.logs import about
+from nicmapd.meter import Meter
 from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
@@ -27,6 +27,7 @@ from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
+from nicmapd.watched import Forget, Watched, forgets, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -43,30 +44,6 @@ OVERDUE_SECONDS = 45
 _LAG_WEIGHT = 0.1
 
 
-class Forget(IntEnum):
-    """What an event says of the next pass's memory; the greater includes the less."""
-
-    NOTHING = 0
-    DOMAIN = 1
-    AGENT = 2
-    GUEST = 3
-
-
-@dataclass(slots=True)
-class _Watched:
-    """All poll state of one VM; forgetting it is one `del`."""
-
-    vm: VmRef
-    pace: Pace
-    memory: PassMemory = field(default_factory=PassMemory)
-    queued_at: float | None = None
-    lane: Lane | None = None
-    running: bool = False
-    again: bool = False
-    forget: Forget = Forget.NOTHING
-    waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
-
-
 class Watcher:
     """Runs until `stop`. Construct and use it in the event loop's thread; `on_event` may come from any."""
 
@@ -79,6 +56,7 @@ class Watcher:
         *,
         clock: Clock,
         config: Config,
+        meter: Meter | None = None,
     ) -> None:
         self._hypervisor = hypervisor
         self._refresher = refresher
@@ -86,11 +64,12 @@ class Watcher:
         self._board = board
         self._clock = clock
         self._config = config
+        self._meter = meter or Meter()
         self._loop = asyncio.get_running_loop()
         self._timers = Timers()
         self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
         self._side = ThreadPoolExecutor(1, thread_name_prefix="host")
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._lanes = Lanes(config.agent.concurrency)
         self._in_flight: set[str] = set()
         self._suspects_in_flight = 0
@@ -100,7 +79,6 @@ class Watcher:
         self._resyncing = False
         self._synced = asyncio.Event()
         self._passes = 0
-        self._faults = 0
         self._last_finished: float | None = None
         self._lag = 0.0
 
@@ -138,14 +116,15 @@ class Watcher:
 
     def on_event(self, event: DomainEvent) -> None:
         """An event of libvirt, from any thread: handed over, nothing else."""
-        self._hand_over(self._take_event, event)
+        self._hand_over(self._take_event, event, self._clock.monotonic())
 
     def _hand_over(self, callback: Callable[..., object], *arguments: object) -> None:
         """Calls back in the loop's thread, from any; after the end of the loop not at all."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _take_event(self, event: DomainEvent) -> None:
+    def _take_event(self, event: DomainEvent, arrived: float) -> None:
+        self._meter.told(event.kind)
         if event.kind is EventKind.CONNECTED:
             for watched in self._watched.values():
                 watched.forget = max(watched.forget, Forget.AGENT)  # it may have restarted while nobody told us
@@ -154,15 +133,18 @@ class Watcher:
             return
         if event.vm is None or self._stopping:
             return
-        _log.debug("%s: event %s %s", printable(event.vm.name), event.kind.value, printable(event.detail))
+        what = (printable(event.vm.name), event.kind.value, printable(event.detail))
+        _log.debug("%s: event %s %s", *what, extra=about(event.vm))
         watched = self._watch(event.vm)
+        if watched.told_at is None:
+            watched.told_at = arrived
         if event.kind is EventKind.RX_FILTER:
             watched.pace.hinted(self._clock.monotonic())
             self._look(watched, urgent=True)
             return
         if (event.kind, event.detail) == (EventKind.AGENT, "connected"):
             watched.pace.reconnected()
-        watched.forget = max(watched.forget, _forgets(event))
+        watched.forget = max(watched.forget, forgets(event))
         watched.pace.disturbed(self._clock.monotonic())
         self._look(watched, urgent=True)
 
@@ -230,23 +212,24 @@ class Watcher:
     def _note_resync(self) -> None:
         """Tells the readers of the feed that events may have been missed."""
         message = "compared everything with libvirt after a new connection"
+        self._meter.changed(ChangeKind.RESYNC)
         self._aside(lambda: self._keeper.note(Change(ChangeKind.RESYNC, message)))
 
     # -- one VM
 
-    def _watch(self, vm: VmRef) -> _Watched:
+    def _watch(self, vm: VmRef) -> Watched:
         watched = self._watched.get(vm.uuid)
         if watched is None:
-            watched = self._watched[vm.uuid] = _Watched(vm, Pace(self._config.poll))
+            watched = self._watched[vm.uuid] = Watched(vm, Pace(self._config.poll))
         return watched
 
-    def _look(self, watched: _Watched, *, urgent: bool = False) -> None:
+    def _look(self, watched: Watched, *, urgent: bool = False) -> None:
         if watched.running:
             watched.again = True
             return
         if watched.queued_at is None:
             watched.queued_at = self._clock.monotonic()
-        lane = _lane(watched, urgent=urgent)
+        lane = lane_of(watched, urgent=urgent)
         if watched.lane is None or (lane is not watched.lane and urgent):
             watched.lane = lane  # left behind in its old lane it is skipped there, or does no harm
             self._lanes.put(watched.vm.uuid, lane)
@@ -262,17 +245,18 @@ class Watcher:
                 return
             self._begin(watched)
 
-    def _next(self) -> _Watched | None:
+    def _next(self) -> Watched | None:
         while (uuid := self._lanes.next(self._suspects_in_flight)) is not None:
             watched = self._watched.get(uuid)
             if watched is not None and watched.queued_at is not None:
                 return watched
         return None
 
-    def _begin(self, watched: _Watched) -> None:
+    def _begin(self, watched: Watched) -> None:
         started = self._clock.monotonic()
         self._lag += _LAG_WEIGHT * (started - (watched.queued_at or started) - self._lag)
         watched.queued_at, watched.lane = None, None
+        watched.following, watched.told_at = watched.told_at, None
         watched.running, watched.again = True, False
         if watched.forget is Forget.GUEST:
             watched.memory.guest_booted()
@@ -294,7 +278,7 @@ class Watcher:
         task.add_done_callback(self._tasks.discard)
 
     def _end(
-        self, run: Future[Outcome], watched: _Watched, waiters: list[asyncio.Future[Outcome]], suspect: bool
+        self, run: Future[Outcome], watched: Watched, waiters: list[asyncio.Future[Outcome]], suspect: bool
     ) -> None:
         outcome: Outcome | None = None
         fault: Exception = Unavailable("the pass did not finish")
@@ -304,11 +288,13 @@ class Watcher:
             fault = Unavailable("nicmapd is stopping")
         except NicmapError as error:
             fault = error
-            _log.info("%s: no pass: %s", printable(watched.vm.name), error.message)
+            _log.info("%s: no pass: %s", printable(watched.vm.name), error.message, extra=about(watched.vm))
+            self._meter.failed(defect=False)
         except Exception as error:  # noqa: BLE001  a defect with one VM must not end the others' passes
             fault = error
-            self._faults += 1
-            _log.exception("%s: the pass failed; this is a defect of nicmapd", printable(watched.vm.name))
+            name = printable(watched.vm.name)
+            _log.exception("%s: the pass failed; this is a defect of nicmapd", name, extra=about(watched.vm))
+            self._meter.failed(defect=True)
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
@@ -321,7 +307,7 @@ class Watcher:
             self._drained.set()
         self._pump()
 
-    def _finish(self, watched: _Watched, outcome: Outcome | None) -> None:
+    def _finish(self, watched: Watched, outcome: Outcome | None) -> None:
         now = self._clock.monotonic()
         uuid = watched.vm.uuid
         if outcome is None:
@@ -329,7 +315,11 @@ class Watcher:
         else:
             self._passes += 1
             self._last_finished = now
-            _log.log(logging.INFO if outcome.changes else logging.DEBUG, "%s", outcome.sentence)
+            self._meter.passed(outcome)
+            if watched.following is not None and (outcome.answered or not outcome.asked):
+                self._meter.followed(now - watched.following)
+            level = logging.INFO if outcome.changes else logging.DEBUG
+            _log.log(level, "%s", outcome.sentence, extra=about(outcome.vm, outcome.changes))
             watched.vm = outcome.vm
             delay = watched.pace.after(outcome, now)
             if outcome.gone and not watched.again and not watched.waiters:
@@ -340,7 +330,7 @@ class Watcher:
         if watched.again or watched.waiters:
             self._look(watched, urgent=True)
 
-    def _plan(self, watched: _Watched, delay: float, now: float) -> None:
+    def _plan(self, watched: Watched, delay: float, now: float) -> None:
         uuid = watched.vm.uuid
         self._timers.once(uuid, delay, lambda: self._look(watched))
         if self._board.entry(uuid) is not None:
@@ -362,6 +352,7 @@ class Watcher:
             queue=len(waiting) + len(self._in_flight),
             interval=self._config.poll.interval + self._lag,
             lateness=late,
+            suspects=frozenset(uuid for uuid, watched in self._watched.items() if watched.pace.suspect),
             overdue=self._hypervisor.status().connected and late > OVERDUE_SECONDS and (age or late) > OVERDUE_SECONDS,
         )
 
@@ -369,15 +360,3 @@ class Watcher:
     def synced(self) -> bool:
         """Whether everything has been compared with libvirt once."""
         return self._synced.is_set()
-
-
-def _lane(watched: _Watched, *, urgent: bool) -> Lane:
-    if watched.pace.suspect:
-        return Lane.WISHED if watched.waiters else Lane.SUSPECTS
-    return Lane.URGENT if urgent else Lane.ROUTINE
-
-
-def _forgets(event: DomainEvent) -> Forget:
-    if event.kind is EventKind.LIFECYCLE and event.detail in ("started", "rebooted"):
-        return Forget.GUEST
-    return Forget.AGENT if event.kind is EventKind.AGENT else Forget.DOMAIN

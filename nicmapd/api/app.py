@@ -10,12 +10,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
-from nicmapd.api import documents, edge, events, health, history, reading, rendering
+from nicmapd.api import documents, edge, events, health, history, metrics, reading, rendering
 from nicmapd.api.context import Context
 from nicmapd.api.feed import Feed
 from nicmapd.api.routes import NIC, VM, Route, add, components
 from nicmapd.api.service import Service
 from nicmapd.board import Board
+from nicmapd.meter import Meter
 from nicmapd.ports import Clock, NicStore
 
 _DESCRIPTION = """\
@@ -41,10 +42,19 @@ _IF_NONE_MATCH = {
 }
 
 
-def create_app(board: Board, store: NicStore, service: Service, clock: Clock, feed: Feed | None = None) -> FastAPI:
+def create_app(
+    board: Board,
+    store: NicStore,
+    service: Service,
+    clock: Clock,
+    feed: Feed | None = None,
+    *,
+    meter: Meter | None = None,
+) -> FastAPI:
     """The application. Its ASGI state needs `peer` (server.py sees to that); without one it only reads.
 
-    `feed` must be told (`announce`) of what is added to the store's log, and to `end` before the server stops.
+    `feed` must be told (`announce`) of what is added to the store's log, and to `end` before the server stops. `meter`
+    has what the daemon counts, for /metrics.
     """
     app = FastAPI(
         title="nicmapd",
@@ -68,6 +78,7 @@ def create_app(board: Board, store: NicStore, service: Service, clock: Clock, fe
         *_history_routes(past),
         _event_route(events.Events(context)),
         *_health_routes(handlers),
+        _metrics_route(metrics.Metrics(context, meter or Meter())),
         *_pointer_routes(handlers),
     ]:
         add(app, route)
@@ -264,6 +275,20 @@ def _health_routes(handlers: health.Health) -> list[Route]:
             problems=(400, 413, 503),
         ),
     ]
+
+
+def _metrics_route(handlers: metrics.Metrics) -> Route:
+    return Route(
+        "/metrics",
+        handlers.metrics,
+        "getMetrics",
+        "Series for Prometheus",
+        "Prometheus' text format.",
+        None,
+        "daemon",
+        problems=(400, 413),
+        media_type="text/plain",
+    )
 
 
 def _pointer_routes(handlers: health.Health) -> list[Route]:

@@ -20,6 +20,7 @@ LINKS = {
     "status": "/status",
     "alive": "/healthz",
     "ready": "/readyz",
+    "metrics": "/metrics",
     "openapi": "/openapi.json",
 }
 

@@ -32,6 +32,7 @@ ROUTES = [
     ("get", "/status"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
     ("get", "/openapi.json"),
     ("get", "/"),
 ]

@@ -14,8 +14,10 @@ import pytest
 from nicmapd.board import Board
 from nicmapd.clock import SystemClock
 from nicmapd.config import AgentConfig, Config, PollConfig
-from nicmapd.errors import Unavailable
+from nicmapd.errors import AgentFailure, Unavailable
 from nicmapd.keeper import Keeper
+from nicmapd.logs import MAP_CHANGED
+from nicmapd.meter import Meter
 from nicmapd.model import AgentState, DomainState
 from nicmapd.ports import EventKind
 from nicmapd.refresh import Refresher
@@ -33,10 +35,14 @@ class Running:
     board: Board
     store: BrittleStore
     watcher: Watcher
+    meter: Meter
 
     def names(self, uuid: str) -> list[str | None]:
         entry = self.board.entry(uuid)
         return [nic.naming.name for nic in entry.nics] if entry else []
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.meter.registry.get_sample_value(name, labels) or 0.0
 
     def state(self, uuid: str) -> AgentState | None:
         entry = self.board.entry(uuid)
@@ -52,10 +58,11 @@ async def watching(hypervisor: FakeHypervisor, config: Config = SLOW) -> AsyncIt
     refresher = Refresher(
         hypervisor, keeper, board, clock=clock, settings=config.agent, new_id=lambda: f"nic{next(numbers)}"
     )
-    watcher = Watcher(hypervisor, refresher, keeper, board, clock=clock, config=config)
+    meter = Meter()
+    watcher = Watcher(hypervisor, refresher, keeper, board, clock=clock, config=config, meter=meter)
     watcher.start()
     try:
-        yield Running(hypervisor, board, store, watcher)
+        yield Running(hypervisor, board, store, watcher, meter)
     finally:
         await watcher.stop()
 
@@ -273,3 +280,65 @@ async def test_the_stop_does_not_wait_for_a_hung_guest() -> None:
         await running.watcher.stop(seconds=0.2)
         assert loop.time() - begun < 2
         release.set()
+
+
+# -- what is counted, and said in the log
+
+
+@run
+async def test_the_time_from_event_to_map_is_measured_once_for_the_events_that_one_pass_follows() -> None:
+    hypervisor = FakeHypervisor()
+    vm = hypervisor.add("web1")
+    async with watching(hypervisor) as running:
+        hypervisor.connect()
+        await until(lambda: running.names(vm.uuid) == ["eth0"])
+        assert running.count("nicmap_event_lag_seconds_count") == 0
+        with vm.lock:  # the pass after the first event waits here, and cannot follow the others
+            asked = len(hypervisor.asked)
+            hypervisor.event(EventKind.DEVICE_ADDED, vm, "net1")
+            await until(lambda: len(hypervisor.asked) > asked)
+            vm.nics[0].name = "lan0"
+            hypervisor.event(EventKind.DEVICE_ADDED, vm, "net2")
+            hypervisor.event(EventKind.AGENT, vm, "connected")
+            await until(lambda: running.count("nicmap_events_total", kind="agent") == 1)
+        await until(lambda: running.count("nicmap_event_lag_seconds_count") == 2)
+        assert running.names(vm.uuid) == ["lan0"]
+        assert running.count("nicmap_changes_total", kind="nic.renamed") == 1
+        assert 0 < running.count("nicmap_event_lag_seconds_sum") < 5
+
+
+@run
+async def test_an_event_of_a_guest_that_does_not_answer_counts_as_not_followed() -> None:
+    hypervisor = FakeHypervisor()
+    failure = AgentFailure("no answer", state=AgentState.UNRESPONSIVE.value)
+    vm = hypervisor.add("hung", failure=failure)
+    async with watching(hypervisor) as running:
+        hypervisor.connect()
+        await until(lambda: running.count("nicmap_poll_total", result="unanswered") >= 1)
+        assert running.watcher.status().suspects == {vm.uuid}
+        hypervisor.event(EventKind.DEVICE_ADDED, vm, "net1")
+        await until(lambda: running.count("nicmap_poll_total", result="unanswered") >= 2)
+        assert running.count("nicmap_event_lag_seconds_count") == 0
+        vm.failure = None
+        hypervisor.event(EventKind.AGENT, vm, "connected")
+        await until(lambda: running.count("nicmap_event_lag_seconds_count") == 1)
+        assert running.watcher.status().suspects == frozenset()
+
+
+def test_a_line_about_a_vm_says_so_to_the_journal(caplog: pytest.LogCaptureFixture) -> None:
+    async def rename() -> None:
+        hypervisor = FakeHypervisor()
+        vm = hypervisor.add("web1")
+        async with watching(hypervisor) as running:
+            hypervisor.connect()
+            await until(lambda: running.names(vm.uuid) == ["eth0"])
+            vm.nics[0].name = "lan0"
+            await running.watcher.refresh(vm.uuid)
+
+    with caplog.at_level("DEBUG", logger="nicmapd.watch"):
+        asyncio.run(rename())
+    about_vms = [vars(record) for record in caplog.records if record.getMessage().startswith("web1: ")]
+    assert {record.get("vm") for record in about_vms} == {"web1"}
+    (renamed,) = [record for record in about_vms if "nic.renamed" in record.get("kind", ())]
+    assert renamed["mac"] == ["52:54:00:00:01:00"]
+    assert renamed["message_id"] == MAP_CHANGED
