@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit live run check fix bench clean
+.PHONY: help setup lab demo test unit browser live run check fix bench clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | column -t -s '|'
@@ -46,11 +46,15 @@ run: setup  ## the daemon on this host's libvirt, in the foreground
 
 # -- checking it
 
-test: lab check unit live  ## the whole test suite, live tests on real guests included
+test: lab check unit browser live  ## the whole test suite, live tests on real guests included
 
 unit: setup  ## the fast tests, without guests
 	echo "== unit tests"
-	$(BIN)/pytest -q tests --ignore=tests/live
+	$(BIN)/pytest -q tests --ignore=tests/live --ignore=tests/browser
+
+browser: setup  ## the web page in Chromium, without guests
+	echo "== tests of the web page"
+	$(BIN)/pytest -q tests/browser
 
 live: lab  ## the tests on real guests
 	echo "== live tests on real guests"

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
-from nicmapd.api import documents, edge, events, health, history, metrics, reading, rendering
+from nicmapd.api import documents, edge, events, health, history, metrics, pages, reading, rendering
 from nicmapd.api.context import Context
 from nicmapd.api.feed import Feed
 from nicmapd.api.routes import NIC, VM, Route, add, components
@@ -70,7 +70,8 @@ def create_app(
     context = Context(board, store, service, clock, Feed(store) if feed is None else feed)
     encoded = functools.cache(lambda: rendering.encode(app.openapi()))
     read, past = reading.Reading(context), history.Histories(context)
-    handlers = health.Health(context, encoded)
+    web = pages.Pages()
+    handlers = health.Health(context, encoded, web)
     for route in [
         *_nic_routes(read),
         *_vm_routes(read),
@@ -79,9 +80,10 @@ def create_app(
         _event_route(events.Events(context)),
         *_health_routes(handlers),
         _metrics_route(metrics.Metrics(context, meter or Meter())),
-        *_pointer_routes(handlers),
+        *_pointer_routes(handlers, web),
     ]:
         add(app, route)
+    app.add_route("/static/{file}", web.file, methods=["GET"], include_in_schema=False)
     document = functools.cache(lambda: _openapi(app))
     app.openapi = document  # type: ignore[method-assign]
     return app
@@ -291,7 +293,7 @@ def _metrics_route(handlers: metrics.Metrics) -> Route:
     )
 
 
-def _pointer_routes(handlers: health.Health) -> list[Route]:
+def _pointer_routes(handlers: health.Health, web: pages.Pages) -> list[Route]:
     return [
         Route(
             "/openapi.json",
@@ -307,10 +309,22 @@ def _pointer_routes(handlers: health.Health) -> list[Route]:
             "/",
             handlers.root,
             "getRoot",
-            "What there is",
-            "Where to read on.",
+            "The web page, or what there is",
+            "The page if `Accept` prefers text/html to application/json, as browsers do; else where to read on.",
             documents.Pointer,
             "daemon",
-            problems=(400, 413),
+            problems=(304, 400, 413),
+            also=("text/html",),
+        ),
+        Route(
+            "/docs",
+            web.docs,
+            "getDocs",
+            "This document, to read",
+            "A page that shows `/openapi.json`. It needs no other server.",
+            None,
+            "daemon",
+            problems=(304, 400, 413),
+            media_type="text/html",
         ),
     ]

@@ -269,6 +269,12 @@ class Oldest(_Document):
     age: float
 
 
+class You(_Document):
+    """Whoever asks."""
+
+    may_change: bool = Field(description="whether POST, PATCH and DELETE are for this client")
+
+
 class Status(_Document):
     """The daemon, and the map in figures."""
 
@@ -285,6 +291,7 @@ class Status(_Document):
     vms: VmCounts
     nics: NicCounts
     oldest: Oldest | None
+    you: You
 
 
 class Alive(_Document):

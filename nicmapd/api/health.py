@@ -10,6 +10,7 @@ from starlette.responses import Response
 from nicmapd import __version__
 from nicmapd.api import query, rendering
 from nicmapd.api.context import Context
+from nicmapd.api.pages import Pages, wants_page
 from nicmapd.api.selection import unhurried
 from nicmapd.errors import Unavailable
 
@@ -22,21 +23,25 @@ LINKS = {
     "ready": "/readyz",
     "metrics": "/metrics",
     "openapi": "/openapi.json",
+    "docs": "/docs",
 }
 
 
 class Health:
-    """The handlers. `openapi` gives the encoded document."""
+    """The handlers. `openapi` gives the encoded document, `web` the page."""
 
-    def __init__(self, context: Context, openapi: Callable[[], bytes]) -> None:
+    def __init__(self, context: Context, openapi: Callable[[], bytes], web: Pages) -> None:
         self._context = context
         self._openapi = openapi
+        self._web = web
 
     async def status(self, request: Request) -> Response:
         query.read(request, ())
         board = self._context.board
         sights = [board.sight(entry) async for entry in unhurried(board.entries())]
-        return rendering.reply(rendering.status(self._context.service.status(), sights))
+        peer = getattr(request.state, "peer", None)
+        you = {"may_change": peer is not None and peer.may_change}
+        return rendering.reply({**rendering.status(self._context.service.status(), sights), "you": you})
 
     async def alive(self, request: Request) -> Response:
         query.read(request, ())
@@ -55,4 +60,9 @@ class Health:
 
     async def root(self, request: Request) -> Response:
         query.read(request, ())
-        return rendering.reply({"name": "nicmapd", "version": __version__, "links": LINKS})
+        if wants_page(request.headers.get("accept")):
+            answer = self._web.page(request, "/")
+        else:
+            answer = rendering.reply({"name": "nicmapd", "version": __version__, "links": LINKS})
+        answer.headers["Vary"] = "Accept"
+        return answer

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd.api import history, query, rendering, selection
+from nicmapd.api.conditional import matches
 from nicmapd.api.context import Context
 from nicmapd.api.edge import segment
 from nicmapd.api.rendering import Json
@@ -141,7 +142,7 @@ class Reading:
         nic = await history.current_nic(self._context, entry, segment(request, "nic"))
         document = rendering.nic(self._board.sight(entry), nic, now=self._context.clock.now())
         etag = rendering.etag(document)
-        if _matches(request.headers.get("if-none-match"), etag):
+        if matches(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers={"ETag": etag})
         return rendering.reply(document, headers={"ETag": etag})
 
@@ -165,12 +166,3 @@ def _fits(entry: VmEntry, values: dict[str, Any]) -> bool:
         and (agent is None or entry.agent.state is agent)
         and (text is None or text in clean(entry.vm.name).lower() or text in entry.vm.uuid)
     )
-
-
-def _matches(header: str | None, etag: str) -> bool:
-    """Whether If-None-Match names this ETag (RFC 9110 section 13.1.2: weak comparison)."""
-    if header is None:
-        return False
-    if header.strip() == "*":
-        return True
-    return any(one.strip().removeprefix("W/") == etag for one in header.split(","))

@@ -73,6 +73,8 @@ class Route:
     example: Any = None
     headers: Mapping[str, Any] | None = None
     media_type: str = "application/json"
+    #: Other media types of its 200, which have no schema.
+    also: Sequence[str] = ()
 
 
 def _for_peers_only(handler: Handler) -> Handler:
@@ -114,6 +116,7 @@ def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
     if route.example is not None:
         content["example"] = route.example
     success: dict[str, Any] = {"description": route.summary, "content": {route.media_type: content}}
+    success["content"].update({media_type: {} for media_type in route.also})
     if route.headers:
         success["headers"] = dict(route.headers)
     found: dict[int | str, dict[str, Any]] = {200: success}

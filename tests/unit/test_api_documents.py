@@ -34,6 +34,7 @@ ROUTES = [
     ("get", "/readyz"),
     ("get", "/metrics"),
     ("get", "/openapi.json"),
+    ("get", "/docs"),
     ("get", "/"),
 ]
 

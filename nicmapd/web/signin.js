@@ -1,0 +1,37 @@
+// Asks for the token that the API wants. It stays in this tab's sessionStorage and goes out in one header only.
+
+import { h, put } from "./dom.js";
+
+export class SignIn {
+  /** `onToken(token)` gives a promise; it is rejected with a `Problem` if the token does not do. */
+  constructor(onToken) {
+    this.input = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, spellcheck: "false" });
+    this.message = h("p", { class: "fault", role: "alert" });
+    this.element = h(
+      "form", {
+        class: "signin", "aria-label": "Sign in",
+        onsubmit: (event) => {
+          event.preventDefault();
+          this.send(onToken);
+        },
+      },
+      h("h2", {}, "This nicmapd wants a token"),
+      h("p", {}, "It is in the file that ", h("code", {}, "api.read_token_file"), " or ", h("code", {}, "api.write_token_file"),
+        " names on that host. It is kept until this tab is closed."),
+      h("label", { for: "token" }, "Token"),
+      this.input,
+      this.message,
+      h("button", { class: "button primary" }, "Sign in"),
+    );
+  }
+
+  async send(onToken) {
+    put(this.message);
+    try {
+      await onToken(this.input.value.trim());
+    } catch (problem) {
+      put(this.message, problem.message);
+      this.input.select();
+    }
+  }
+}
