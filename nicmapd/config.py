@@ -49,6 +49,10 @@ def _text(pattern: str, words: str) -> Check:
     return lambda value: None if isinstance(value, str) and re.fullmatch(pattern, value) else words
 
 
+def _group(name: str) -> Check:
+    return _text(r"([A-Za-z_][A-Za-z0-9_.-]{0,30}\$?)?", f'the name of a group, such as "{name}", or "" for root only')
+
+
 def _truth(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
 
@@ -119,6 +123,9 @@ class ApiConfig:
         _text(r"(/.{1,106})?", 'an absolute path of at most 107 characters, or "" for none'),
         "Unix socket, mode 0660",
     )
+    read_group: str = _key("nicmapd", _group("nicmapd"), "whose members may read on the Unix socket, besides root")
+    # They may do all of it with virsh already, so that nicmapd gives nobody a right that he has not.
+    write_group: str = _key("libvirt", _group("libvirt"), "whose members may ask for changes there, besides root")
     listen: str = _key(
         "",
         _text(

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from nicmapd import __version__, config, store
 from nicmapd.api import Feed, create_app
+from nicmapd.api.access import Access, rules_of
 from nicmapd.api.server import Server, open_sockets
 from nicmapd.board import Board
 from nicmapd.clock import SystemClock
@@ -104,7 +105,8 @@ class Daemon:
         self._watcher = Watcher(
             self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings, meter=meter
         )
-        app = create_app(self._board, self._store, self, self._clock, self._feed, meter=meter)
+        self._access = Access(rules_of(settings.api))
+        app = create_app(self._board, self._store, self, self._clock, self._feed, meter=meter, access=self._access)
         self._server = Server(app, self._sockets)
 
     # -- life

@@ -30,9 +30,14 @@ FIELDS = {
     "mac": "NICMAP_MAC",
     "kind": "NICMAP_KIND",
     "message_id": "MESSAGE_ID",
+    "who": "NICMAP_WHO",
+    "asked": "NICMAP_ASKED",
+    "outcome": "NICMAP_OUTCOME",
 }
 #: `message_id` of lines that tell what a pass changed in the map: `journalctl MESSAGE_ID=...` shows all of them.
 MAP_CHANGED = "e3b29ca8f4c64f5183fff2e2b888c7aa"
+#: `message_id` of the lines that tell who asked the API for a change: `who`, `asked` and `outcome` say it in parts.
+AUDIT = "5d1f0cb6e4a94b0f9c1e7a52d80c63be"
 
 JOURNAL = Path("/run/systemd/journal/socket")
 #: Seconds for one entry. A journal that takes none for so long has lost it: the work goes on.

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
 from nicmapd.api import documents, edge, events, health, history, metrics, pages, reading, rendering
+from nicmapd.api.access import Access
 from nicmapd.api.context import Context
 from nicmapd.api.feed import Feed
 from nicmapd.api.routes import NIC, VM, Route, add, components
@@ -50,11 +51,13 @@ def create_app(
     feed: Feed | None = None,
     *,
     meter: Meter | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """The application. Its ASGI state needs `peer` (server.py sees to that); without one it only reads.
 
     `feed` must be told (`announce`) of what is added to the store's log, and to `end` before the server stops. `meter`
-    has what the daemon counts, for /metrics.
+    has what the daemon counts, for /metrics. `access` decides who may do what; without it only root and the
+    daemon's own user may change anything.
     """
     app = FastAPI(
         title="nicmapd",
@@ -65,7 +68,7 @@ def create_app(
         redirect_slashes=False,
         **_without_tracing(),
     )
-    app.add_middleware(edge.Edge)
+    app.add_middleware(edge.Edge, access=access or Access())
     edge.add_handlers(app)
     context = Context(board, store, service, clock, Feed(store) if feed is None else feed)
     encoded = functools.cache(lambda: rendering.encode(app.openapi()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -19,7 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nicmapd.api import problems
+from nicmapd.api import audit, problems
+from nicmapd.api.access import OPEN_PATHS, Access
+from nicmapd.api.peer import Peer
 from nicmapd.errors import Invalid, NicmapError, NotFound, Unavailable
 from nicmapd.text import clean, printable
 
@@ -31,6 +34,9 @@ MAX_BODY = 64 * 1024
 #: Characters that stay as they are in a path segment (RFC 3986: pchar without the percent sign).
 _SEGMENT_SAFE = "!$&'()*+,;=:@"
 
+#: What asks without changing anything; all else is a change, and needs the right to it.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
 _HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -39,16 +45,47 @@ class _TooLarge(Exception):
 
 
 class Edge:
-    """ASGI middleware around the application."""
+    """ASGI middleware around the application. Nothing reaches that from whom `access` does not let."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, head=scope["method"] == "HEAD")
+        peer = self._access.judge(scope.get("state", {}).get("peer"))
+        scope = {**scope, "state": {**scope.get("state", {}), "peer": peer}}
+        if scope["method"] in SAFE_METHODS:
+            await self._answer(scope, receive, _Answer(send, head=scope["method"] == "HEAD"))
+        else:
+            await self._answer_audited(scope, receive, _Answer(send))
+
+    async def _answer_audited(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """As `_answer`, and one line in the log of who asked for what, and what came of it."""
+        begun = time.monotonic()
+        body = b""
+
+        async def overheard() -> Message:
+            nonlocal body
+            message = await receive()
+            body += message.get("body", b"")[: audit.BODY_BYTES - len(body)]
+            return message
+
+        try:
+            await self._answer(scope, overheard, answer)
+        finally:
+            audit.write(
+                scope["state"]["peer"],
+                method=scope["method"],
+                path=_raw_path(scope),
+                body=body,
+                outcome=answer.outcome,
+                seconds=time.monotonic() - begun,
+            )
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             await self._serve(scope, receive, answer)
         except asyncio.CancelledError:
@@ -60,11 +97,17 @@ class Edge:
             if answer.started:
                 raise
             problem = self._problem(error, scope)
+            answer.reason = error.message if isinstance(error, NicmapError) else ""
             await problem(scope, receive, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = canonical_path(_raw_path(scope))
         scope = {**scope, "path": path}
+        peer: Peer = scope["state"]["peer"]
+        if path not in OPEN_PATHS:
+            self._access.require(peer, change=False)
+        if scope["method"] not in SAFE_METHODS:
+            self._access.require(peer, change=True)
         if scope["method"] == "HEAD":
             scope |= {"method": "GET", "nicmapd.head": True}
         if len(path) > 1 and path.endswith("/"):
@@ -87,14 +130,25 @@ class Edge:
 class _Answer:
     """`send`, with our headers on every answer and no body on a HEAD."""
 
-    def __init__(self, send: Send, *, head: bool) -> None:
+    def __init__(self, send: Send, *, head: bool = False) -> None:
         self._send = send
         self._head = head
         self.started = False
+        self._status = 0
+        #: Why it failed, if it did.
+        self.reason = ""
+
+    @property
+    def outcome(self) -> str:
+        """What came of the request, for the log: "204", "403 only root may"."""
+        if not self._status:
+            return "not answered"
+        return f"{self._status} {self.reason}".rstrip()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self._status = message["status"]
             given = {name for name, _ in message["headers"]}
             added = [header for header in _HEADERS if header[0] not in given]
             message = {**message, "headers": [*message["headers"], *added]}

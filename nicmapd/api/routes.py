@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd.api import documents, problems, query
-from nicmapd.errors import Forbidden
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -77,26 +76,12 @@ class Route:
     also: Sequence[str] = ()
 
 
-def _for_peers_only(handler: Handler) -> Handler:
-    """`handler`, for those who may change things."""
-
-    async def guarded(request: Request) -> Response:
-        peer = getattr(request.state, "peer", None)
-        if peer is None or not peer.may_change:
-            raise Forbidden(
-                "over TCP nicmapd only answers questions; for this, use its Unix socket on the host (nicmapctl there)"
-            )
-        return await handler(request)
-
-    return guarded
-
-
 def add(app: FastAPI, route: Route) -> None:
     """Makes `route` one of `app`."""
     parameters = [*route.path_keys, *query.parameters(route.query_keys), *route.extra]
     app.add_api_route(
         route.path,
-        route.handler if route.method == "GET" else _for_peers_only(route.handler),
+        route.handler,
         methods=[route.method],
         operation_id=route.operation,
         summary=route.summary,

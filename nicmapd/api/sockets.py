@@ -18,8 +18,7 @@ from nicmapd.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
-#: Who may connect: root and the members of this group, where the host has it.
-GROUP = "nicmapd"
+#: Who may connect: root and the members of the group `api.read_group`, where the host has it.
 MODE = 0o660
 BACKLOG = 128
 
@@ -33,7 +32,7 @@ def open_sockets(settings: ApiConfig, inherited: Sequence[socket.socket] = ()) -
     paths = {one.getsockname() for one in inherited if one.family == socket.AF_UNIX}
     try:
         if settings.socket and settings.socket not in paths:
-            found.append(listen_unix(Path(settings.socket)))
+            found.append(listen_unix(Path(settings.socket), group=settings.read_group))
         if settings.listen:
             found.extend(listen_tcp(settings.listen))
     except BaseException:
@@ -66,7 +65,7 @@ def close_sockets(sockets: Sequence[socket.socket]) -> None:
         one.close()
 
 
-def listen_unix(path: Path, *, mode: int = MODE, group: str = GROUP) -> UnixListener:
+def listen_unix(path: Path, *, mode: int = MODE, group: str = "nicmapd") -> UnixListener:
     """A listening Unix socket at `path`, at no moment open to more than `mode` says.
 
     A socket file that nobody listens on any more is replaced. Raises `Unavailable` if somebody does, if something

@@ -36,6 +36,8 @@ def test_no_file_means_the_defaults_of_the_contract() -> None:
         "store.url": "sqlite:////var/lib/nicmapd/map.db",
         "store.history_days": 90,
         "api.socket": "/run/nicmapd/api.sock",
+        "api.read_group": "nicmapd",
+        "api.write_group": "libvirt",
         "api.listen": "",
         "api.read_token_file": "",
         "api.write_token_file": "",

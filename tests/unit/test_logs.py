@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nicmapd import logs
+from nicmapd.api import audit
+from nicmapd.api.peer import Peer
 from nicmapd.config import LogConfig
 
 _log = logging.getLogger("nicmapd.watch")
@@ -220,3 +222,12 @@ def test_the_daemon_logs_to_stderr_by_default() -> None:
     (handler,) = logging.getLogger().handlers
     assert isinstance(handler, logging.StreamHandler)
     assert handler.stream is sys.stderr
+
+
+def test_the_audit_is_told_whatever_the_level() -> None:
+    stream = io.StringIO()
+    logs.start_logging(LogConfig(level="error", format="plain"), stream)
+    audit.write(Peer("unix", pid=7, uid=1000), method="POST", path="/vms/a/refresh", body=b"", outcome="200", seconds=1)
+    _log.info("not told")
+    assert stream.getvalue().endswith("info    uid 1000 (pid 7): POST /vms/a/refresh: 200 (1.00 s)\n")
+    assert "not told" not in stream.getvalue()
