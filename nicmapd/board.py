@@ -6,8 +6,10 @@ contact, which are not worth a write each. It lives on when the store cannot be 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -54,6 +56,7 @@ class Board:
         self._entries: dict[str, VmEntry] = {}
         self._contacts: dict[str, Contact] = {}
         self._by_name: dict[str, set[str]] = {}
+        self._listeners: dict[str, list[Callable[[], object]]] = {}
 
     def put(self, entry: VmEntry) -> None:
         """Replaces what is known of `entry.vm`."""
@@ -63,6 +66,28 @@ class Board:
                 self._forget_name(old)
             self._entries[entry.vm.uuid] = entry
             self._by_name.setdefault(entry.vm.name, set()).add(entry.vm.uuid)
+            listeners = list(self._listeners.get(entry.vm.uuid, ()))
+        for listener in listeners:
+            listener()
+
+    @contextlib.contextmanager
+    def listening(self, uuid: str) -> Iterator[asyncio.Event]:
+        """An event of the running loop that is set whenever something is put of that VM, while the block lasts."""
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(event.set)
+
+        with self._lock:
+            self._listeners.setdefault(uuid, []).append(tell)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                self._listeners[uuid].remove(tell)
+                if not self._listeners[uuid]:
+                    del self._listeners[uuid]
 
     def touch(self, uuid: str, contact: Contact) -> None:
         """Replaces the times of contact of a VM."""

@@ -25,10 +25,12 @@ from nicmapd.api import Feed, create_app
 from nicmapd.api.access import Access, rules_of
 from nicmapd.api.server import Server, open_sockets
 from nicmapd.board import Board
+from nicmapd.causes import Causes
+from nicmapd.change import Changer
 from nicmapd.clock import SystemClock
 from nicmapd.config import Config
 from nicmapd.errors import AgentFailure, ConfigError, NotFound, StoreCorrupt
-from nicmapd.hypervisor import LibvirtHypervisor
+from nicmapd.hypervisor import LibvirtChanges, LibvirtHypervisor
 from nicmapd.keeper import Keeper
 from nicmapd.logs import start_logging
 from nicmapd.meter import Meter
@@ -93,6 +95,7 @@ class Daemon:
             agent_calls=settings.agent.concurrency,
             rx_filter=settings.hints.rx_filter,
         )
+        causes = Causes()
         refresher = Refresher(
             self._hypervisor,
             self._keeper,
@@ -100,11 +103,23 @@ class Daemon:
             clock=self._clock,
             settings=settings.agent,
             new_id=lambda: secrets.token_hex(8),
+            causes=causes,
         )
         meter = Meter()
         self._watcher = Watcher(
             self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=settings, meter=meter
         )
+        libvirt_changes = LibvirtChanges(settings.libvirt.uri)
+        self.changer = Changer(
+            libvirt_changes,
+            libvirt_changes,
+            self._board,
+            causes,
+            clock=self._clock,
+            status=self._hypervisor.status,
+            refresh=self._watcher.refresh,
+        )
+        self._hypervisor.subscribe(self.changer.take)
         self._access = Access(rules_of(settings.api))
         app = create_app(self._board, self._store, self, self._clock, self._feed, meter=meter, access=self._access)
         self._server = Server(app, self._sockets)
@@ -143,6 +158,7 @@ class Daemon:
         self._feed.end("nicmapd is stopping")
         self._server.stop()
         self._hypervisor.stop()
+        self.changer.stop()
         await self._watcher.stop(seconds=1.5)
         await asyncio.wait([serving], timeout=2.0)
         if not serving.cancelled() and serving.done() and serving.exception() is not None:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from nicmapd import changes, domxml, join
 from nicmapd.board import Board
+from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
 from nicmapd.interview import Answer, Interviewer, PassMemory
@@ -51,6 +52,7 @@ class Refresher:
         clock: Clock,
         settings: AgentConfig,
         new_id: Callable[[], str],
+        causes: Causes | None = None,
     ) -> None:
         self._hypervisor = hypervisor
         self._keeper = keeper
@@ -59,6 +61,7 @@ class Refresher:
         self._settings = settings
         self._interviewer = Interviewer(hypervisor, settings)
         self._new_id = new_id
+        self._causes = causes or Causes()
 
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
@@ -213,7 +216,7 @@ class Refresher:
     # -- making it known
 
     def _settle(self, old: VmEntry | None, entry: VmEntry, *, asked: bool, answered: bool, started: float) -> Outcome:
-        different = changes.diff(old, entry)
+        different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
         written = self._keeper.keep(old, entry, different)
         return Outcome(
             vm=entry.vm,
@@ -232,6 +235,7 @@ class Refresher:
         if old is not None:
             different = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
         written = self._keeper.forget(vm.uuid, different)
+        self._causes.forget(vm.uuid)
         return Outcome(
             vm=old.vm if old else vm,
             agent=AgentState.OFF,

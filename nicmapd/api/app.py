@@ -10,11 +10,23 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
-from nicmapd.api import documents, edge, events, health, history, metrics, pages, reading, rendering
+from nicmapd.api import (
+    changing,
+    documents,
+    edge,
+    events,
+    health,
+    history,
+    metrics,
+    networks,
+    pages,
+    reading,
+    rendering,
+)
 from nicmapd.api.access import Access
 from nicmapd.api.context import Context
 from nicmapd.api.feed import Feed
-from nicmapd.api.routes import NIC, VM, Route, add, components
+from nicmapd.api.routes import ETAG, NIC, VM, Route, add, components
 from nicmapd.api.service import Service
 from nicmapd.board import Board
 from nicmapd.meter import Meter
@@ -28,12 +40,6 @@ escaped, and is still only what a guest said. Unknown, repeated and empty query 
 GET does. No path ends with a slash. Clients must take members that they do not know.
 """
 
-_ETAG = {
-    "ETag": {
-        "description": "Strong; the same as long as the same is known of the NIC (contact times and counters aside)",
-        "schema": {"type": "string"},
-    }
-}
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
@@ -79,6 +85,8 @@ def create_app(
         *_nic_routes(read),
         *_vm_routes(read),
         *_list_routes(read),
+        *changing.routes(changing.Changing(context)),
+        *networks.routes(networks.NetworkViews(context)),
         *_history_routes(past),
         _event_route(events.Events(context)),
         *_health_routes(handlers),
@@ -124,7 +132,7 @@ def _nic_routes(read: reading.Reading) -> list[Route]:
             "interfaces",
             path_keys=(VM, NIC),
             extra=(_IF_NONE_MATCH,),
-            headers=_ETAG,
+            headers=ETAG,
             problems=(304, 400, 404, 409, 413),
         ),
         Route(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nicmapd.api import wanted
 from nicmapd.model import (
     AgentState,
     ChangeKind,
@@ -93,7 +94,9 @@ class Nic(_Document):
     vm: str = Field(examples=["web1"])
     vm_uuid: Uuid
     host: str | None
-    id: str = Field(description="nicmapd's own; stays as long as the NIC is attached")
+    id: str | None = Field(
+        description="nicmapd's own; stays as long as the NIC is attached; null while only libvirt knows the NIC"
+    )
     mac: Mac = Field(description="the MAC of the domain XML")
     alias: str | None = Field(examples=["net0"])
     pci: str | None = Field(description="in libvirt's numbering", examples=["0000:01:00.0"])
@@ -212,6 +215,40 @@ class Refreshed(_Document):
     agent_state: AgentState
     changes: list[ChangeItem]
     seconds: float = Field(ge=0)
+
+
+class NetworkNic(_Document):
+    """A NIC on a network."""
+
+    vm: str
+    vm_uuid: Uuid
+    mac: Mac
+    alias: str | None
+    target: str | None
+    model: str | None
+    link: str
+    name: str | None = Field(description="the guest's name of it; null when not known for certain")
+    name_state: NameState
+    addresses: list[Address]
+
+
+class Network(_Document):
+    """A libvirt network, with the NICs on it."""
+
+    name: str = Field(examples=["default"])
+    uuid: Uuid
+    active: bool
+    persistent: bool
+    autostart: bool
+    bridge: str | None = Field(examples=["virbr0"])
+    forward: str | None = Field(description="nat, route, open, bridge, ...; null: isolated", examples=["nat"])
+    interfaces: list[NetworkNic]
+
+
+class NetworkList(_Document):
+    """libvirt's networks, by name."""
+
+    items: list[Network]
 
 
 class LibvirtLink(_Document):
@@ -343,6 +380,11 @@ class Problem(BaseModel):
     )
     agent_state: AgentState | None = Field(default=None, description="unavailable: why the guest was not reached")
     reasons: list[str] | None = Field(default=None, description="unavailable: why nicmapd is not ready")
+    refused: bool | None = Field(default=None, description="conflict: the guest refused to let the NIC go")
+    key: str | None = Field(default=None, description="invalid: the query key or member that is wrong")
+    known: list[str] | None = Field(default=None, description="invalid: what there is to choose from")
+    active: list[str] | None = Field(default=None, description="conflict: the networks that are active")
+    etag: str | None = Field(default=None, description="precondition_failed: what the ETag is now")
 
 
 ALL: tuple[type[BaseModel], ...] = (
@@ -355,6 +397,10 @@ ALL: tuple[type[BaseModel], ...] = (
     History,
     FeedEvent,
     Refreshed,
+    wanted.NewNic,
+    wanted.NicChange,
+    Network,
+    NetworkList,
     Status,
     Alive,
     Ready,

@@ -219,6 +219,8 @@ def add_handlers(app: Any) -> None:
             headers["Allow"] = ", ".join(allowed)
             method = clean(request.scope["method"], limit=40)
             detail = f"{method} is not for {clean(instance, limit=300)}; allowed: {headers['Allow']}"
+        elif error.status_code == 415:
+            detail = error.detail
         return problems.of_status(error.status_code, detail, instance=instance, headers=headers)
 
     async def refuse_body(_request: Request, error: Exception) -> Response:

@@ -62,7 +62,7 @@ async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
     try:
         return selection.find_nic(entry, text)
     except NotFound as error:
-        if query.looks_like_mac(text) or text.startswith(("alias:", "dev:")):
+        if not selection.is_name(text):
             raise
         bearer = await _last_bearer(context, entry, clean(text))
         if bearer is None:

@@ -29,6 +29,7 @@ from nicmapd.model import (
     Statistics,
     Verdict,
 )
+from nicmapd.ports import Network
 from nicmapd.status import DaemonStatus
 
 Json = dict[str, object]
@@ -102,7 +103,7 @@ def nic(sight: Sight, entry: NicEntry, *, now: datetime) -> Json:
         "vm": sight.entry.vm.name,
         "vm_uuid": sight.entry.vm.uuid,
         "host": sight.entry.host,
-        "id": entry.id,
+        "id": entry.id or None,
         **_host_side(entry.nic),
         **_guest_side(entry.naming, sight.name_state(entry)),
         "reason": _reason(sight, entry.naming),
@@ -220,6 +221,36 @@ def etag(document: Json) -> str:
     every poll, and neither If-None-Match nor If-Match would ever be of use."""
     lasting = {key: value for key, value in document.items() if key not in VOLATILE}
     return f'"{hashlib.blake2b(encode(lasting), digest_size=12).hexdigest()}"'
+
+
+def network(one: Network, nics: Iterable[Json]) -> Json:
+    """A libvirt network, with the NICs on it."""
+    return {
+        "name": one.name,
+        "uuid": one.uuid,
+        "active": one.active,
+        "persistent": one.persistent,
+        "autostart": one.autostart,
+        "bridge": one.bridge,
+        "forward": one.forward,
+        "interfaces": list(nics),
+    }
+
+
+def nic_on_network(sight: Sight, entry: NicEntry) -> Json:
+    """A NIC in the list of its network: whose it is, what the guest calls it, and what it is reached by."""
+    return {
+        "vm": sight.entry.vm.name,
+        "vm_uuid": sight.entry.vm.uuid,
+        "mac": entry.nic.mac,
+        "alias": entry.nic.alias,
+        "target": entry.nic.target,
+        "model": entry.nic.model,
+        "link": entry.nic.link,
+        "name": entry.naming.name,
+        "name_state": sight.name_state(entry).value,
+        "addresses": _addresses(entry.naming),
+    }
 
 
 def items(documents: Iterable[Json]) -> Json:

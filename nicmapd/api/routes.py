@@ -8,7 +8,7 @@ models are only for the document.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,22 +40,33 @@ NIC = {
     "example": "eth0",
 }
 
+ETAG = {
+    "ETag": {
+        "description": "Strong; the same as long as the same is known of the NIC (contact times and counters aside)",
+        "schema": {"type": "string"},
+    }
+}
+
 #: What each problem status means, for the document.
 _PROBLEMS: Mapping[int, str] = {
     304: "Not changed since the ETag in If-None-Match",
     400: "The request is wrong: the text names what is wrong and what is allowed",
     403: "Not permitted to this client",
     404: "There is no such VM or NIC; `renamed_to` says what became of a name",
-    409: "More than one NIC fits; `candidates` says which",
+    409: "More than one NIC fits, `candidates` says which; or the state of the VM or NIC forbids it now",
     410: "What is asked for is not kept any more; `oldest` and `newest` say what is",
+    412: "More is known of the NIC than in If-Match; nothing was changed",
     413: "The body is too large",
+    415: "The body is not JSON",
+    501: "This libvirt or this kind of NIC cannot do it",
     503: "Not available now; nothing was changed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation. `answer` is the model of its 200, `problems` the statuses it may fail with."""
+    """One operation. `answer` is the model of its `success`, `body` that of what it is given, `others` are further
+    successes with their models, `problems` the statuses it may fail with."""
 
     path: str
     handler: Handler
@@ -74,11 +85,13 @@ class Route:
     media_type: str = "application/json"
     #: Other media types of its 200, which have no schema.
     also: Sequence[str] = ()
+    body: type[BaseModel] | None = None
+    success: int = 200
+    others: Mapping[int, tuple[str, type[BaseModel]]] = field(default_factory=dict)
 
 
 def add(app: FastAPI, route: Route) -> None:
     """Makes `route` one of `app`."""
-    parameters = [*route.path_keys, *query.parameters(route.query_keys), *route.extra]
     app.add_api_route(
         route.path,
         route.handler,
@@ -89,22 +102,41 @@ def add(app: FastAPI, route: Route) -> None:
         tags=[route.tag],
         response_model=None,
         response_class=Response,
+        status_code=route.success,
         responses=_responses(route),
-        openapi_extra={"parameters": parameters} if parameters else None,
+        openapi_extra=_extra(route),
     )
+
+
+def _extra(route: Route) -> dict[str, Any]:
+    """What OpenAPI says of the request."""
+    found: dict[str, Any] = {}
+    parameters = [*route.path_keys, *query.parameters(route.query_keys), *route.extra]
+    if parameters:
+        found["parameters"] = parameters
+    if route.body is not None:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": _reference(route.body)}}}
+    return found
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
 def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
     content: dict[str, Any] = {}
     if route.answer is not None:
-        content["schema"] = {"$ref": f"#/components/schemas/{route.answer.__name__}"}
+        content["schema"] = _reference(route.answer)
     if route.example is not None:
         content["example"] = route.example
-    success: dict[str, Any] = {"description": route.summary, "content": {route.media_type: content}}
-    success["content"].update({media_type: {} for media_type in route.also})
+    success: dict[str, Any] = {"description": route.summary}
+    if route.success != 204:
+        success["content"] = {route.media_type: content, **{media_type: {} for media_type in route.also}}
     if route.headers:
         success["headers"] = dict(route.headers)
-    found: dict[int | str, dict[str, Any]] = {200: success}
+    found: dict[int | str, dict[str, Any]] = {route.success: success}
+    for status, (words, model) in route.others.items():
+        found[status] = {"description": words, "content": {"application/json": {"schema": _reference(model)}}}
     for status in sorted(set(route.problems)):
         answer: dict[str, Any] = {"description": _PROBLEMS[status]}
         if status >= 400:

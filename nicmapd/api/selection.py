@@ -58,6 +58,11 @@ def selector(nic: HostNic, naming: Naming, nics: Sequence[NicEntry]) -> str:
     return naming.name or nic.mac
 
 
+def is_name(text: str) -> bool:
+    """Whether `{nic}` is a guest's name, and not something that libvirt knows a NIC by."""
+    return not query.looks_like_mac(text) and not text.startswith(("alias:", "dev:"))
+
+
 def find_nic(entry: VmEntry, text: str) -> NicEntry:
     """The NIC of `entry` that `text` means. Raises `NotFound` (with `vm_uuid`: the VM is there), or `Ambiguous` with
     the `candidates`.

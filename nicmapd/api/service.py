@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nicmapd.change import Changer
 from nicmapd.model import Outcome
 from nicmapd.status import DaemonStatus
 
 
 class Service(Protocol):
     """The daemon, as far as a request may reach it."""
+
+    @property
+    def changer(self) -> Changer:
+        """What attaches, changes and detaches NICs."""
+        ...
 
     async def refresh(self, uuid: str) -> Outcome:
         """One pass over that VM, now.

@@ -103,7 +103,8 @@ class LibvirtChanges:
         with self._places:
             link = self._connected()
             try:
-                return work(link.connection)
+                with link.use() as connection:
+                    return work(connection)
             except libvirt.libvirtError as error:
                 if smells_of_loss(error) and not link.alive():
                     self._lost = True

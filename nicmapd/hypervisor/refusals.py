@@ -32,7 +32,9 @@ _MEANING: dict[int, type[NicmapError]] = {
 def refusal(error: libvirt.libvirtError, what: str) -> NicmapError:
     """`error` of libvirt while we tried to `what`, as one of ours."""
     kind = _MEANING.get(error.get_error_code(), errors.Conflict)
-    return kind(f"cannot {what}: {describe(error)}")
+    # libvirt waits 5 s itself for a guest to let a device go, and tells if it refuses meanwhile.
+    details = {"refused": True} if "rejected by the guest" in (error.get_error_message() or "") else {}
+    return kind(f"cannot {what}: {describe(error)}", **details)
 
 
 def removal_pending(error: libvirt.libvirtError) -> bool:

@@ -12,16 +12,22 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from xml.sax.saxutils import escape, quoteattr
 
 from nicmapd import agent
 from nicmapd.errors import AgentFailure, NotFound, Unavailable
 from nicmapd.model import ConnectionStatus, Domain, DomainState, VmRef
 from nicmapd.ports import DomainEvent, EventKind
+from nicmapd.render import SOURCES
 
 
 @dataclass(slots=True)
 class FakeNic:
-    """A NIC, and what the guest makes of it. `slot` is its PCI root port's number, so its path in the guest."""
+    """A NIC, and what the guest makes of it. `slot` is its PCI root port's number, so its path in the guest.
+
+    `alias` and `target`: those of its place among the NICs, if not given. `type` with `network`, which is the bridge
+    or device for other types.
+    """
 
     mac: str
     name: str
@@ -30,6 +36,22 @@ class FakeNic:
     network: str = "default"
     packets: int = 10
     hidden: bool = False
+    alias: str = ""
+    target: str = ""
+    type: str = "network"
+    model: str = "virtio"
+    link: str = "up"
+
+    def xml(self, number: int, *, active: bool) -> str:
+        """Its <interface>, in the live XML or in the other."""
+        target, alias = self.target or f"vnet{number}", self.alias or f"net{number}"
+        live = f"<target dev='{target}'/><alias name='{alias}'/>" if active else ""
+        source = f"<source {SOURCES[self.type]}={quoteattr(self.network)}/>" if SOURCES[self.type] else ""
+        link = "<link state='down'/>" if self.link == "down" else ""
+        return (
+            f"<interface type='{self.type}'><mac address='{self.mac}'/>{source}<model type='{self.model}'/>{link}{live}"
+            f"<address type='pci' domain='0x0000' bus='0x{self.slot:02x}' slot='0x00' function='0x0'/></interface>"
+        )
 
 
 @dataclass(slots=True)
@@ -57,12 +79,15 @@ class FakeVm:
         return VmRef(self.uuid, self.name)
 
     def xml(self) -> str:
-        active = self.state.alive
-        nics = "".join(self._nic_xml(number, nic, active) for number, nic in enumerate(self.nics))
+        return self.xml_of(self.nics, active=self.state.alive)
+
+    def xml_of(self, those: Sequence[FakeNic], *, active: bool) -> str:
+        """The domain's XML with those NICs."""
+        nics = "".join(nic.xml(number, active=active) for number, nic in enumerate(those))
         ports = "".join(
             f"<controller type='pci' index='{nic.slot}' model='pcie-root-port'>"
             f"<address type='pci' domain='0x0000' bus='0x00' slot='0x{nic.slot:02x}' function='0x0'/></controller>"
-            for nic in self.nics
+            for nic in those
         )
         state = f" state='{'connected' if self.connected else 'disconnected'}'" if active else ""
         channel = (
@@ -71,17 +96,9 @@ class FakeVm:
             else ""
         )
         return (
-            f"<domain type='kvm'><name>{self.name}</name><uuid>{self.uuid}</uuid><devices>"
+            f"<domain type='kvm'><name>{escape(self.name)}</name><uuid>{self.uuid}</uuid>"
+            f"<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os><devices>"
             f"<controller type='pci' index='0' model='pcie-root'/>{ports}{nics}{channel}</devices></domain>"
-        )
-
-    @staticmethod
-    def _nic_xml(number: int, nic: FakeNic, active: bool) -> str:
-        live = f"<target dev='vnet{number}'/><alias name='net{number}'/>" if active else ""
-        return (
-            f"<interface type='network'><mac address='{nic.mac}'/><source network='{nic.network}'/>"
-            f"<model type='virtio'/>{live}"
-            f"<address type='pci' domain='0x0000' bus='0x{nic.slot:02x}' slot='0x00' function='0x0'/></interface>"
         )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nicmapd.board import Board
+from nicmapd.causes import Causes
 from nicmapd.errors import NotFound
 from nicmapd.model import AgentState, Change, ConnectionStatus, Outcome
 from nicmapd.ports import Clock
 from nicmapd.status import DaemonStatus, StoreStatus, WatchStatus
+from tests.fakes.libvirt import FakeLibvirt, changer_of
 
 
 class FakeService:
@@ -25,6 +27,8 @@ class FakeService:
         self.delay = 0.0
         self.answered = True
         self.reasons: list[str] = []
+        self.libvirt = FakeLibvirt(host=host)
+        self.changer = changer_of(self.libvirt, board, Causes(), clock=clock, refresh=self.refresh)
         self.daemon = DaemonStatus(
             version="0.1.0",
             pid=4711,

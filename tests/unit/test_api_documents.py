@@ -18,7 +18,7 @@ from tests.fakes.world import make_world
 
 DOCS = Path(__file__).parents[2] / "docs" / "rest.md"
 
-#: The reading half of the contract.
+#: The contract, as far as it is there.
 ROUTES = [
     ("get", "/vms"),
     ("get", "/vms/{vm}"),
@@ -29,6 +29,11 @@ ROUTES = [
     ("get", "/interfaces"),
     ("post", "/vms/{vm}/refresh"),
     ("get", "/events"),
+    ("post", "/vms/{vm}/interfaces"),
+    ("patch", "/vms/{vm}/interfaces/{nic}"),
+    ("delete", "/vms/{vm}/interfaces/{nic}"),
+    ("get", "/networks"),
+    ("get", "/networks/{network}"),
     ("get", "/status"),
     ("get", "/healthz"),
     ("get", "/readyz"),
@@ -65,6 +70,8 @@ def openapi(app: Any) -> dict[str, Any]:
         ("/vms/old/interfaces/eth0", documents.Nic, "GET"),
         ("/vms/web1/history", documents.History, "GET"),
         ("/vms/web1/refresh", documents.Refreshed, "POST"),
+        ("/networks", documents.NetworkList, "GET"),
+        ("/networks/default", documents.Network, "GET"),
         ("/status", documents.Status, "GET"),
         ("/healthz", documents.Alive, "GET"),
         ("/readyz", documents.Ready, "GET"),
@@ -124,6 +131,12 @@ def test_every_route_is_in_the_manual(method: str, path: str) -> None:
     assert f"`{method.upper()} {path}`" in DOCS.read_text(encoding="utf-8")
 
 
+MODELS = (
+    *("Vm", "Agent", "Nic", "HistoryItem", "Status", "Refreshed", "FeedEvent"),
+    *("NewNetworkNic", "NewDirectNic", "NicChange", "Network", "NetworkNic"),
+)
+
+
 def test_every_query_key_member_and_code_is_in_the_manual(openapi: dict[str, Any]) -> None:
     manual = DOCS.read_text(encoding="utf-8")
     keys = {
@@ -133,10 +146,6 @@ def test_every_query_key_member_and_code_is_in_the_manual(openapi: dict[str, Any
         for parameter in one.get("parameters", [])
         if parameter["in"] == "query"
     }
-    members = {
-        name
-        for model in ("Vm", "Agent", "Nic", "HistoryItem", "Status", "Refreshed", "FeedEvent")
-        for name in openapi["components"]["schemas"][model]["properties"]
-    }
+    members = {name for model in MODELS for name in openapi["components"]["schemas"][model]["properties"]}
     for word in sorted(keys | members | set(problems.STATUS_OF_CODE)):
         assert f"`{word}`" in manual, word

@@ -80,7 +80,8 @@ def test_a_trailing_slash_says_what_is_meant(app: Any) -> None:
     ("method", "path", "allow"),
     [
         ("DELETE", "/vms", "GET, HEAD"),
-        ("PUT", "/vms/web1/interfaces", "GET, HEAD"),
+        ("PUT", "/vms/web1/interfaces", "GET, HEAD, POST"),
+        ("PUT", "/vms/web1/interfaces/eth0", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/vms/web1/refresh", "POST"),
         ("HEAD", "/vms/web1/refresh", "POST"),
         ("OPTIONS", "/vms", "GET, HEAD"),

@@ -1,0 +1,196 @@
+"""What all operations stand on: which NIC is meant, what libvirt and the map say of it now, and how to go back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from nicmapd import changes, domxml, render
+from nicmapd.board import Board
+from nicmapd.causes import Causes
+from nicmapd.change.macs import Macs
+from nicmapd.change.turns import Turns, Workers
+from nicmapd.errors import AgentFailure, Conflict, NicmapError, NotFound, Unavailable
+from nicmapd.model import ConnectionStatus, DomainState, Naming, NicEntry, Outcome, VmEntry
+from nicmapd.ports import Clock, DomainXml, HypervisorChanges, Networks
+from nicmapd.text import printable
+
+_log = logging.getLogger(__name__)
+
+#: Seconds that an answer waits for the pass that makes a change visible in the map: a healthy guest needs 0.03 s.
+SHOWN_WITHIN = 1.5
+
+#: Finds the NIC that is meant in a VM as it is now. Raises `NotFound`, `Ambiguous`, `PreconditionFailed`.
+Choice = Callable[[VmEntry], Awaitable[NicEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which NIC is meant. `by_name`: by its guest's name, which must be certain now. `compared`: with a state of it
+    that the caller has seen (If-Match), so a fresh look is wanted if it can be had."""
+
+    choice: Choice
+    by_name: bool = False
+    compared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A NIC, with its `<interface>` in either XML; None where it is not."""
+
+    vm: VmEntry
+    nic: NicEntry
+    domain: DomainXml
+    live: str | None
+    config: str | None
+
+
+class Ground:
+    """Use it in an event loop; only `call` and what it is given leave that."""
+
+    def __init__(
+        self,
+        hypervisor: HypervisorChanges,
+        networks: Networks,
+        board: Board,
+        causes: Causes,
+        *,
+        clock: Clock,
+        status: Callable[[], ConnectionStatus],
+        refresh: Callable[[str], Awaitable[Outcome]],
+    ) -> None:
+        self.hypervisor = hypervisor
+        self.networks = networks
+        self.board = board
+        self.causes = causes
+        self.clock = clock
+        self.macs = Macs(hypervisor, board)
+        self.turns = Turns()
+        self.workers = Workers()
+        self._status = status
+        self._refresh = refresh
+
+    # -- libvirt
+
+    def check_connected(self) -> None:
+        """Raises `Unavailable` while libvirt is away: waiting for it would look like a hang."""
+        status = self._status()
+        if not status.connected:
+            raise Unavailable(f"libvirt is not connected, nothing was changed: {status.message}")
+
+    def undo(self, step: Callable[[], None], meant: Meant) -> None:
+        """Takes back a part of what failed. If even that fails it is said: the log and the map tell what is left."""
+        try:
+            step()
+        except NicmapError as error:
+            _log.error(
+                "%s: %s is left half changed: what was done could not be undone: %s",
+                printable(meant.vm.vm.name),
+                meant.nic.nic.mac,
+                error.message,
+            )
+
+    # -- which NIC
+
+    async def choose(self, uuid: str, selection: Selection) -> Meant:
+        """The NIC that is meant, as it is at this moment. Raises `Conflict` where its name is not certain now."""
+        self.check_connected()
+        if selection.by_name:
+            await self._look_afresh(uuid)
+        elif selection.compared:
+            await self.show(uuid)
+        domain = await self.workers.run(lambda: self.hypervisor.look(uuid))
+        entry = self.entry(uuid, domain)
+        try:
+            nic = await selection.choice(entry)
+        except NotFound:
+            if selection.by_name or domain.live is None or domain.config is None:
+                raise
+            # Only in the configuration: it comes with the next boot.
+            entry = replace(entry, nics=_entries(entry, domain.config, self.clock))
+            nic = await selection.choice(entry)
+        live = render.find_interface(domain.live, nic.nic) if domain.live is not None else None
+        config = render.find_interface(domain.config, nic.nic) if domain.config is not None else None
+        if live is None and config is None:
+            raise Conflict(f"{called(nic)} is going or gone at this moment; look again")
+        return Meant(entry, nic, domain, live, config)
+
+    async def _look_afresh(self, uuid: str) -> None:
+        """The guest's own word, now, or nobody may act by a name."""
+        try:
+            outcome = await self._refresh(uuid)
+        except AgentFailure as error:
+            raise _uncertain(error.message, error.state) from error
+        if outcome.gone:
+            raise NotFound(outcome.sentence)
+        if not outcome.answered:
+            now = self.board.entry(uuid)
+            raise _uncertain(now.agent.message if now else outcome.sentence, outcome.agent.value)
+
+    # -- the map
+
+    async def show(self, uuid: str) -> bool:
+        """Lets a pass make a change visible; whether it has. It belongs to the answer only if it is quick: a guest
+        may hang."""
+        try:
+            await asyncio.wait_for(self._refresh(uuid), SHOWN_WITHIN)
+        except (TimeoutError, NicmapError) as error:
+            _log.debug("the map will show it later: %s", error)
+            return False
+        return True
+
+    def entry(self, uuid: str, domain: DomainXml) -> VmEntry:
+        """The VM of the map, with its NICs as libvirt has them at this moment. Raises `NotFound`."""
+        entry = self.board.entry(uuid)
+        if entry is None:
+            raise NotFound("the VM is gone from this host")
+        nics = _entries(entry, domain.live or domain.config or "", self.clock)
+        state = entry.state if domain.live is not None else DomainState.OFF
+        return replace(entry, state=state, nics=nics)
+
+    def on_board(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry] | None:
+        """A NIC as the map has it now."""
+        entry = self.board.entry(uuid)
+        if entry is None:
+            return None
+        found = [one for one in entry.nics if one.nic.mac == mac and alias in (None, one.nic.alias)]
+        return (entry, found[0]) if found else None
+
+    async def now(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry]:
+        """A NIC as the map has it, else as libvirt has it: the map may not show it yet (a hung guest's, or one that
+        comes with the next boot). Raises `Conflict` if it is in neither."""
+        found = self.on_board(uuid, mac, alias=alias)
+        if found is not None:
+            return found
+        domain = await self.workers.run(lambda: self.hypervisor.look(uuid))
+        entry = self.entry(uuid, domain)
+        for xml in (domain.live, domain.config):
+            for one in _entries(entry, xml, self.clock) if xml is not None else ():
+                if one.nic.mac == mac:
+                    return entry, one
+        raise Conflict(f"the NIC {mac} was there a moment ago, and somebody has removed it since")
+
+
+def _entries(entry: VmEntry, xml: str, clock: Clock) -> tuple[NicEntry, ...]:
+    """The NICs of an XML, each with what the map knows of it."""
+    nics = domxml.parse_domain(xml).nics
+    known = changes.match(entry.nics, nics)
+    return tuple(
+        replace(old, nic=nic) if old is not None else NicEntry("", nic, Naming(), clock.now())
+        for nic, old in zip(nics, known, strict=True)
+    )
+
+
+def _uncertain(reason: str, state: str) -> Conflict:
+    return Conflict(
+        f"what the guest calls its NICs now is not certain ({reason}), and nothing is changed by an uncertain name; "
+        "give the MAC, alias:... or dev:...",
+        agent_state=state,
+    )
+
+
+def called(nic: NicEntry) -> str:
+    """A NIC in a sentence."""
+    return f"{nic.naming.name} ({nic.nic.mac})" if nic.naming.name is not None else nic.nic.mac
