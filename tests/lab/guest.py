@@ -73,7 +73,7 @@ class Guest(GuestNetwork):
         """Wait until the shell answers and a real agent is connected; else destroy the guest, raise LabTimeout."""
         deadline = Deadline(within)
         try:
-            self.shell.run("true", within=within)
+            self._wait_shell(deadline)
             if self.definition.agent == "real" and self.definition.agent_channel:
                 self.wait_agent(within=max(1.0, deadline.left))
         except (LabTimeout, GuestGone) as error:
@@ -81,6 +81,18 @@ class Guest(GuestNetwork):
                 self.destroy()
             raise LabTimeout(f"{self.name} did not boot within {within:g} s: {error}\n{self.console()}") from error
         self._booted_nics = self._live_nics()
+
+    def _wait_shell(self, deadline: Deadline) -> None:
+        """What reaches a restored guest's channel before its devices run may be lost, so it is said again."""
+        while True:
+            try:
+                self.shell.run("true", within=min(4.0, max(1.0, deadline.left)))
+            except LabTimeout:
+                if deadline.over:
+                    raise
+                self.shell.close()
+            else:
+                return
 
     def wait_agent(self, *, within: float = 10.0, connected: bool = True) -> None:
         """Wait until libvirt sees an agent connected to the channel (or not). Sends the agent nothing."""

@@ -58,8 +58,14 @@ class Nicmapd:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
+        if self.process is not None:
+            ended = self.process.poll()
+            if error is not None or ended not in (None, 0, -signal.SIGKILL):
+                # A fixture does not learn of the failure of its test, so a crash is always told.
+                print(f"nicmapd {'runs' if ended is None else f'ended with {ended}'}; its last words:", file=sys.stderr)
+                print("\n".join(self.words().splitlines()[-60:]), file=sys.stderr)
+            if ended is None:
+                self.kill()
         self._folder.cleanup()
 
     # -- life
