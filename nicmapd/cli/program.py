@@ -23,6 +23,7 @@ COMMANDS = {
     "resolve": "resolve",
     "find": "find",
     "history": "history",
+    "doctor": "doctor",
     "refresh": "refresh",
     "attach": "attach",
     "detach": "detach",
@@ -36,6 +37,7 @@ Examples:
   nicmapctl resolve web1 eth0           its MAC, alone on stdout
   nicmapctl find 192.168.122.10         whose address is that?
   nicmapctl history web1 eth0           what it was called before
+  nicmapctl doctor web1                 why there is no name, and what to do
   nicmapctl attach web1 --network lan   a NIC more; prints what its guest calls it
 
 A VM is given by name or UUID; a NIC by guest name, MAC, alias:net0 or dev:vnet1.

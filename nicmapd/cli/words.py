@@ -60,6 +60,11 @@ def ago_of(moment: str | None) -> str:
     return ago((datetime.now(UTC) - parse(moment)).total_seconds())
 
 
+def lasting(moment: str) -> str:
+    """How long something has been so since an api's time: `14 m`."""
+    return ago_of(moment).removesuffix(" ago")
+
+
 def local(moment: str | None) -> str:
     """An api's time on this machine's wall clock, to the second."""
     return "-" if moment is None else parse(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
