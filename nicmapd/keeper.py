@@ -13,13 +13,15 @@ from datetime import datetime, timedelta
 
 from nicmapd.board import Board
 from nicmapd.errors import NicmapError, Unavailable
-from nicmapd.model import Change, FeedItem, VmEntry
+from nicmapd.model import Change, ChangeKind, FeedItem, VmEntry
 from nicmapd.ports import Clock, NicStore
 
 _log = logging.getLogger(__name__)
 
 #: Changes that wait for a store that cannot be written, per VM: the last ones tell the present.
 MAX_UNSAVED_CHANGES = 200
+
+_CUT = Change(ChangeKind.RESYNC, "the store could not be written for so long that some changes were not kept")
 
 Publish = Callable[[Sequence[FeedItem]], None]
 
@@ -36,6 +38,7 @@ class Keeper:
         self._clock = clock
         self._publish = publish
         self._unsaved: dict[str, list[Change]] = {}
+        self._owed: Change | None = None
         self._fault = ""
 
     @property
@@ -86,6 +89,8 @@ class Keeper:
             items = write(self._clock.now())
         except Unavailable as error:
             self._unsaved[uuid] = changes[-MAX_UNSAVED_CHANGES:]
+            if len(changes) > MAX_UNSAVED_CHANGES:
+                self._owed = _CUT
             if not self._fault:
                 _log.error("the store cannot be written, the map is served from memory: %s", error.message)
             self._fault = error.message
@@ -111,12 +116,24 @@ class Keeper:
                 return  # the rest would fail, too
 
     def note(self, change: Change) -> None:
-        """Puts a change of the host itself (`resync`) into the feed."""
+        """Puts a change of the host itself (`resync`) into the feed; later, if the store cannot be written now.
+
+        Of several that wait only the last is written: readers must look once, however often it happened.
+        """
+        self._owed = change
+        self._note_owed()
+
+    def _note_owed(self) -> None:
+        change = self._owed
+        if change is None:
+            return
         try:
             items = self._store.note([change], at=self._clock.now())
         except NicmapError as error:
             _log.warning("the feed cannot be written: %s", error.message)
             return
+        if self._owed is change:
+            self._owed = None
         if items:
             self._publish(items)
 
@@ -132,6 +149,8 @@ class Keeper:
             self._store.flush_seen(seen, at=now)
         except NicmapError as error:
             _log.warning("the times of last contact cannot be written: %s", error.message)
+            return
+        self._note_owed()
 
     def prune(self, *, days: float) -> None:
         """Drops what ended more than `days` days ago."""

@@ -211,7 +211,7 @@ class Watcher:
 
     def _note_resync(self) -> None:
         """Tells the readers of the feed that events may have been missed."""
-        message = "compared everything with libvirt after a new connection"
+        message = "connected to libvirt: what changed meanwhile follows"
         self._meter.changed(ChangeKind.RESYNC)
         self._aside(lambda: self._keeper.note(Change(ChangeKind.RESYNC, message)))
 
