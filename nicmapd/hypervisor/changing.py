@@ -1,13 +1,12 @@
-"""The writing side of libvirt: attach, detach, update, and the XML that they need, on a connection of its own.
+"""The writing side of libvirt: attach, detach, update, and the XML that they need, on lines of its own.
 
-A change may hold its connection for 30 s and more (another job has the domain), and libvirtd reads only so many
-requests of one connection: the passes and the events must not stand behind that.
+A change may hold its connection for 30 s and more (another job has the domain): the passes, the events and the changes
+of other domains must not stand behind that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from xml.etree import ElementTree
@@ -15,14 +14,17 @@ from xml.etree import ElementTree
 import libvirt
 
 from nicmapd.errors import Unavailable
-from nicmapd.hypervisor.agent_lines import CALLS_PER_CONNECTION
 from nicmapd.hypervisor.libvirt_host import domain_of, smells_of_loss
-from nicmapd.hypervisor.link import Link, describe
+from nicmapd.hypervisor.lines import Lines
+from nicmapd.hypervisor.link import describe
 from nicmapd.hypervisor.refusals import refusal, removal_pending
 from nicmapd.ports import DomainXml, Network, Scope
 from nicmapd.text import normal_mac
 
 _Answer = TypeVar("_Answer")
+
+#: Calls at once, over all domains; further ones wait.
+CALLS = 4
 
 _FLAGS = {Scope.LIVE: libvirt.VIR_DOMAIN_AFFECT_LIVE, Scope.CONFIG: libvirt.VIR_DOMAIN_AFFECT_CONFIG}
 
@@ -34,18 +36,11 @@ class LibvirtChanges:
     """The `HypervisorChanges` and `Networks` ports. Thread-safe; connects when first needed, and again after a loss."""
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(CALLS_PER_CONNECTION)
-        self._link: Link | None = None
-        self._lost = False
+        self._lines = Lines(uri, calls=CALLS)
 
     def close(self) -> None:
-        """Lets go of the connection. A call in flight ends with an error."""
-        with self._lock:
-            link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        """Lets go of the connections, busy ones when their calls have come back."""
+        self._lines.close()
 
     # -- domains
 
@@ -100,32 +95,16 @@ class LibvirtChanges:
     # -- the connection
 
     def _call(self, what: str, work: Callable[[Any], _Answer]) -> _Answer:
-        with self._places:
-            link = self._connected()
+        with self._lines.line() as line:
             try:
-                with link.use() as connection:
-                    return work(connection)
+                return work(line.connection)
             except libvirt.libvirtError as error:
-                if smells_of_loss(error) and not link.alive():
-                    self._lost = True
+                if smells_of_loss(error) and not line.alive():
                     raise Unavailable(
                         f"libvirt went away in the middle of it, and whether it was done is not known; the map will "
                         f"show it: {describe(error)}"
                     ) from error
                 raise refusal(error, what) from error
-
-    def _connected(self) -> Link:
-        with self._lock:
-            if self._link is not None and self._lost:
-                self._link.close()
-                self._link = None
-            if self._link is None:
-                self._lost = False
-                self._link = Link(self._uri, on_close=self._on_close)
-            return self._link
-
-    def _on_close(self, _reason: str) -> None:
-        self._lost = True
 
 
 def _macs(connection: Any) -> dict[str, str]:

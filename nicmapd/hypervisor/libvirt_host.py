@@ -1,8 +1,7 @@
 """The `Hypervisor` port on libvirt: connects, reconnects, lists, reads XML, asks agents.
 
-One connection carries events, lists and XML; agent calls run on connections of their own, at most
-`CALLS_PER_CONNECTION` at once on each: libvirtd handles 5 requests of a connection and then stops reading it, so
-that a fifth hung agent would silence the events and keepalives of that connection, too.
+One connection carries the events and the lists of domains; what passes ask (XML, agent calls) runs on lines of its own,
+so that no hung agent holds up the events or another's call.
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import libvirt
+import libvirt_qemu
 
 from nicmapd import agent
 from nicmapd.errors import AgentFailure, NicmapError, NotFound, Unavailable
 from nicmapd.hypervisor import rx_filter as filters
-from nicmapd.hypervisor.agent_lines import CALLS_PER_CONNECTION, AgentLines
 from nicmapd.hypervisor.events import listen_all
+from nicmapd.hypervisor.lines import Line, Lines
 from nicmapd.hypervisor.link import Link, describe
 from nicmapd.model import ConnectionStatus, Domain, DomainState, VmRef
 from nicmapd.ports import Clock, DomainEvent, EventKind
@@ -56,11 +57,8 @@ class LibvirtHypervisor:
         self._clock = clock
         self._subscribers: list[Callable[[DomainEvent], None]] = []
         self._link: Link | None = None
-        self._handles: dict[str, Any] = {}
-        self._lines = AgentLines(uri, calls=agent_calls)
+        self._lines = Lines(uri, calls=agent_calls)
         self._rx_filter = rx_filter
-        # As on the agents' lines: with a fifth call in flight libvirtd would not read a keepalive's answer.
-        self._places = threading.BoundedSemaphore(CALLS_PER_CONNECTION)
         self._status = ConnectionStatus(False, clock.now(), "not connected yet", uri=uri)
         self._lost = threading.Event()
         self._stopping = threading.Event()
@@ -131,7 +129,6 @@ class LibvirtHypervisor:
     def _disconnect(self) -> None:
         link, self._link = self._link, None
         self._lines.close()
-        self._handles.clear()  # they would hold the connection open
         if link is not None:
             link.close()
 
@@ -151,61 +148,69 @@ class LibvirtHypervisor:
     # -- reading
 
     def domains(self) -> Sequence[Domain]:
-        return self._read("list the domains", _list_domains)
+        link = self._link
+        if link is None:
+            raise Unavailable(self._status.message)
+        try:
+            with link.use() as connection:
+                return _list_domains(connection)
+        except libvirt.libvirtError as error:
+            if smells_of_loss(error) and not link.alive():
+                self._lose(link, "a call failed")
+            raise Unavailable(f"cannot list the domains: {describe(error)}") from error
 
     def domain(self, uuid: str) -> Domain:
-        return self._read(f"look at domain {uuid}", lambda connection: domain_of(connection.lookupByUUIDString(uuid)))
+        def look(line: Line) -> Domain:
+            # A handle that was kept would tell the name of before a rename.
+            return domain_of(line.connection.lookupByUUIDString(uuid))
+
+        return self._read(uuid, "look at", look)
 
     def domain_xml(self, uuid: str) -> str:
-        def read(connection: Any) -> str:
-            # A virDomain is only the UUID on this connection: looked up once, as every pass reads the XML.
-            domain = self._handles.get(uuid) or connection.lookupByUUIDString(uuid)
-            xml = str(domain.XMLDesc(0))
-            self._handles[uuid] = domain
-            return xml
-
-        try:
-            return self._read(f"read the XML of domain {uuid}", read)
-        except NicmapError:
-            self._handles.pop(uuid, None)
-            raise
+        return self._read(uuid, "read the XML of", lambda line: line.call(uuid, _xml))
 
     def rx_filter(self, uuid: str) -> Mapping[str, str]:
         if not self._rx_filter:
             return {}
         try:
-            return self._read(
-                f"query the receive filters of domain {uuid}",
-                lambda connection: filters.query(connection.lookupByUUIDString(uuid)),
-            )
+            return self._read(uuid, "query the receive filters of", lambda line: line.call(uuid, filters.query))
         except Unavailable as error:
             if not self.status().connected:
                 raise
             _log.debug("%s", error.message)  # not QEMU, or not now: the guest is asked all the same
             return {}
 
-    def _read(self, what: str, read: Callable[[Any], _Answer]) -> _Answer:
-        link = self._link
-        if link is None:
+    def _read(self, uuid: str, what: str, read: Callable[[Line], _Answer]) -> _Answer:
+        with self._line() as line:
+            try:
+                return read(line)
+            except libvirt.libvirtError as error:
+                words = f"cannot {what} domain {uuid}: {describe(error)}"
+                if error.get_error_code() == NO_DOMAIN:
+                    raise NotFound(words) from error
+                if smells_of_loss(error) and not line.alive():
+                    self._lose_if_dead("a call failed")
+                raise Unavailable(words) from error
+
+    def _line(self) -> AbstractContextManager[Line]:
+        if self._link is None:
             raise Unavailable(self._status.message)
-        try:
-            with self._places, link.use() as connection:
-                return read(connection)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == NO_DOMAIN:
-                raise NotFound(f"cannot {what}: {describe(error)}") from error
-            if smells_of_loss(error) and not link.alive():
-                self._lose(link, "a call failed")
-            raise Unavailable(f"cannot {what}: {describe(error)}") from error
+        return self._lines.line()
+
+    def _lose_if_dead(self, reason: str) -> bool:
+        """A line broke: whether libvirt does not answer on the connection for events either, and is away."""
+        link = self._link
+        if link is not None and link.alive():
+            return False
+        self._lose(link, reason)
+        return True
 
     # -- asking a guest
 
     def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
-        if self._link is None:
-            raise Unavailable(self._status.message)
-        with self._lines.line() as line:
+        with self._line() as line:
             try:
-                return line.ask(uuid, command, timeout=max(1, timeout))
+                return line.call(uuid, lambda domain: _ask(domain, command, max(1, timeout)))
             except libvirt.libvirtError as error:
                 raise self._agent_error(error, line_alive=not smells_of_loss(error) or line.alive()) from error
 
@@ -217,9 +222,7 @@ class LibvirtHypervisor:
             return NotFound(f"there is no such domain any more: {describe(error)}")
         if line_alive:
             return agent.failure_of_error(code=code, domain=error.get_error_domain(), text=error.get_error_message())
-        link = self._link
-        if link is None or not link.alive():
-            self._lose(link, "an agent call failed")
+        if self._lose_if_dead("an agent call failed"):
             return Unavailable(f"libvirt went away during an agent call: {describe(error)}")
         return AgentFailure(
             f"libvirt closed the connection of this agent call, and only that one: {describe(error)}", state="bad_reply"
@@ -244,6 +247,14 @@ def domain_of(domain: Any) -> Domain:
 
 def _domain(domain: Any, state: int, *, persistent: bool) -> Domain:
     return Domain(VmRef(domain.UUIDString(), domain.name()), _STATES.get(state, DomainState.OFF), persistent)
+
+
+def _xml(domain: Any) -> str:
+    return str(domain.XMLDesc(0))
+
+
+def _ask(domain: Any, command: str, timeout: int) -> str:
+    return str(libvirt_qemu.qemuAgentCommand(domain, command, timeout, 0))
 
 
 def _list_domains(connection: Any) -> list[Domain]:

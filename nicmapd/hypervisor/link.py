@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
 
-#: How long a close waits for calls in flight: longer than libvirt waits for a domain's lock (30 s).
+#: How long a close waits for a call in flight: longer than libvirt waits for a domain's lock (30 s).
 DRAIN_SECONDS = 40.0
 
 _loop_lock = threading.Lock()
@@ -67,9 +67,8 @@ class Link:
         except libvirt.libvirtError as error:
             raise Unavailable(f"cannot connect to libvirt at {uri}: {describe(error)}") from error
         self._endings: list[Callable[[], object]] = []
-        self._users = 0
+        self._turn = threading.Lock()
         self._closing = False
-        self._change = threading.Condition()
         self._on_close: Callable[[str], None] | None = on_close
         try:
             # Drivers without a daemon (test:///, embed) have no keepalive: -1 or an error, nothing to watch.
@@ -88,17 +87,15 @@ class Link:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Any]:
-        """The libvirt.virConnect for one call: it is not closed under it, which would crash the process."""
-        with self._change:
+        """The libvirt.virConnect for one call, once those before have come back.
+
+        One at a time (see lines.py), and the connection is not closed under it: either would crash the process. Raises
+        `Unavailable` when it is being closed.
+        """
+        with self._turn:
             if self._closing:
                 raise Unavailable("the connection to libvirt is being closed; it is opened again soon")
-            self._users += 1
-        try:
             yield self._connection
-        finally:
-            with self._change:
-                self._users -= 1
-                self._change.notify_all()
 
     def _closed(self, _connection: object, reason: int, _opaque: object) -> None:
         words = {0: "an error", 1: "end of file", 2: "no answer to keepalive", 3: "the client"}
@@ -132,22 +129,24 @@ class Link:
         self._endings.append(ending)
 
     def close(self) -> None:
-        """Deregisters all and closes, once the calls in flight have come back. Never raises.
+        """Deregisters all and closes, once the call in flight has come back. Never raises.
 
-        On a broken connection they come back at once. One that does not within `DRAIN_SECONDS` is left open: what
-        that costs is a descriptor, what closing it under the call costs is the process.
+        On a broken connection it comes back at once. If it does not within `DRAIN_SECONDS` the connection is left
+        open: what that costs is a descriptor, what closing it under the call costs is the process.
         """
         self._on_close = None
-        with self._change:
-            self._closing = True
-            if not self._change.wait_for(lambda: self._users == 0, timeout=DRAIN_SECONDS):
-                _log.warning("a call to libvirt does not come back; its connection stays open")
-                return
-        for ending in self._endings:
+        self._closing = True
+        if not self._turn.acquire(timeout=DRAIN_SECONDS):
+            _log.warning("a call to libvirt does not come back; its connection stays open")
+            return
+        try:
+            for ending in self._endings:
+                with contextlib.suppress(libvirt.libvirtError):
+                    ending()
+            self._endings.clear()
             with contextlib.suppress(libvirt.libvirtError):
-                ending()
-        self._endings.clear()
-        with contextlib.suppress(libvirt.libvirtError):
-            self._connection.unregisterCloseCallback()
-        with contextlib.suppress(libvirt.libvirtError):
-            self._connection.close()
+                self._connection.unregisterCloseCallback()
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.close()
+        finally:
+            self._turn.release()
