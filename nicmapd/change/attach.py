@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 
 from nicmapd import domxml, render
@@ -17,8 +16,6 @@ from nicmapd.errors import NicmapError
 from nicmapd.model import ChangeKind
 from nicmapd.ports import DomainXml, Scope
 from nicmapd.text import printable
-
-_log = logging.getLogger(__name__)
 
 #: A name that udev has not changed for so long after a plug is taken for the one that stays (0.1 s were measured).
 SETTLED = 0.3
@@ -35,14 +32,9 @@ class Attacher:
         ground.check_connected()
         async with ground.turns.of(uuid):
             nic, domain, scopes, cause = await ground.workers.run(lambda: self._attach(uuid, order, who))
-        _log.info(
-            "%s: attached %s to %s (%s), asked for by %s",
-            printable(domain.domain.vm.name),
-            nic.mac,
-            printable(nic.source or nic.type),
-            ", ".join(scope.value for scope in scopes),
-            who,
-        )
+        where = ", ".join(scope.value for scope in scopes)
+        sentence = f"attached {nic.mac} to {printable(nic.source or nic.type)} ({where})"
+        ground.say(domain.domain.vm, nic.mac, sentence, who)
         deadline = asyncio.get_running_loop().time() + wait
         if await ground.show(uuid):
             ground.causes.withdraw(uuid, cause)

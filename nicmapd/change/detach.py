@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from nicmapd import domxml
 from nicmapd.change.ground import Ground, Meant, Selection, called
@@ -13,8 +12,6 @@ from nicmapd.errors import Conflict, NicmapError, NotFound, Unavailable
 from nicmapd.model import ChangeKind
 from nicmapd.ports import Scope
 from nicmapd.text import printable
-
-_log = logging.getLogger(__name__)
 
 #: Events are hints: without one, the XML is read so often while a guest makes up its mind (seconds).
 _LOOK_EVERY = 5.0
@@ -57,15 +54,9 @@ class Detacher:
     def _say(self, meant: Meant, who: str, *, gone: bool) -> None:
         nic = meant.nic.nic
         where = ", ".join(scope for scope, xml in (("config", meant.config), ("live", meant.live)) if xml is not None)
-        _log.info(
-            "%s: %s %s of %s (%s), asked for by %s",
-            printable(meant.vm.vm.name),
-            "detached" if gone else "asked the guest to let go of",
-            called(meant.nic),
-            printable(nic.source or nic.type),
-            where,
-            who,
-        )
+        what = "detached" if gone else "asked the guest to let go of"
+        sentence = f"{what} {called(meant.nic)} of {printable(nic.source or nic.type)} ({where})"
+        self._ground.say(meant.vm.vm, nic.mac, sentence, who)
 
     def _release(self, uuid: str, meant: Meant) -> None:
         """Out of the configuration, and then the guest is asked; if that fails, back into the configuration.

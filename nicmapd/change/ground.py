@@ -13,7 +13,8 @@ from nicmapd.causes import Causes
 from nicmapd.change.macs import Macs
 from nicmapd.change.turns import Turns, Workers
 from nicmapd.errors import AgentFailure, Conflict, NicmapError, NotFound, Unavailable
-from nicmapd.model import ConnectionStatus, DomainState, Naming, NicEntry, Outcome, VmEntry
+from nicmapd.logs import about
+from nicmapd.model import ConnectionStatus, DomainState, Naming, NicEntry, Outcome, VmEntry, VmRef
 from nicmapd.ports import Clock, DomainXml, HypervisorChanges, Networks
 from nicmapd.text import printable
 
@@ -90,7 +91,13 @@ class Ground:
                 printable(meant.vm.vm.name),
                 meant.nic.nic.mac,
                 error.message,
+                extra=about(meant.vm.vm),
             )
+
+    def say(self, vm: VmRef, mac: str, sentence: str, who: str) -> None:
+        """The one line in the log about a change."""
+        extra = {**about(vm), "mac": [mac], "who": who}
+        _log.info("%s: %s, asked for by %s", printable(vm.name), sentence, who, extra=extra)
 
     # -- which NIC
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,8 +15,6 @@ from nicmapd.errors import NicmapError
 from nicmapd.model import ChangeKind, HostNic
 from nicmapd.ports import Scope
 from nicmapd.text import printable
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Updater:
     def _say(self, meant: Meant, order: UpdateOrder, who: str) -> None:
         words = (("link", order.link), ("network", order.network), ("MAC", order.mac))
         what = ", ".join(f"{key} {printable(value)}" for key, value in words if value is not None)
-        _log.info("%s: %s: %s, asked for by %s", printable(meant.vm.vm.name), called(meant.nic), what, who)
+        self._ground.say(meant.vm.vm, order.mac or meant.nic.nic.mac, f"{called(meant.nic)}: {what}", who)
 
     def _update(self, uuid: str, meant: Meant, order: UpdateOrder) -> None:
         """All checks, then step by step; what was done is taken back if a step fails."""

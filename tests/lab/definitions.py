@@ -51,7 +51,8 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestDefinition:
-    """A tiny guest. `memory` in MiB: under 88 it panics. `agent_options` are options of qemu-ga."""
+    """A tiny guest. `memory` in MiB: under 88 it panics. `agent_options` are options of qemu-ga, `kernel_options` words
+    for the kernel, e.g. "acpiphp.disable=1" for one that ignores every unplug."""
 
     name: str
     uuid: str
@@ -61,10 +62,11 @@ class GuestDefinition:
     agent_channel: bool = True
     agent: AgentMode = "real"
     agent_options: tuple[str, ...] = ()
+    kernel_options: tuple[str, ...] = ()
     dhcp: bool = False
 
     def kernel_words(self) -> str:
-        words = [KERNEL_WORDS, f"nicmap.ports={3 if self.agent_channel else 2}"]
+        words = [KERNEL_WORDS, *self.kernel_options, f"nicmap.ports={3 if self.agent_channel else 2}"]
         names = [nic.guest_name or f"eth{number}" for number, nic in enumerate(self.nics)]
         renames = [f"eth{number}:{name}" for number, name in enumerate(names) if name != f"eth{number}"]
         addresses = [f"{name}={nic.address}" for name, nic in zip(names, self.nics, strict=True) if nic.address]

@@ -231,6 +231,7 @@ class LabHost:
         agent_channel: bool = True,
         agent: AgentMode = "real",
         agent_options: Sequence[str] = (),
+        kernel_options: Sequence[str] = (),
         dhcp: bool = False,
     ) -> Guest:
         """Define a guest (see GuestDefinition), not started. NICs without MAC get one by name and place."""
@@ -244,6 +245,7 @@ class LabHost:
             agent_channel=agent_channel,
             agent=agent,
             agent_options=tuple(agent_options),
+            kernel_options=tuple(kernel_options),
             dhcp=dhcp,
         )
         guest = Guest(self, definition)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import urllib.parse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,6 +34,19 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the daemon; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 class Nicmapd:
@@ -130,6 +144,26 @@ class Nicmapd:
         finally:
             connection.close()
         return answer.status, json.loads(body) if body.strip().startswith((b"{", b"[")) else body.decode()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        within: float = 60.0,
+    ) -> Reply:
+        """Any request, with `body` as its JSON if there is one; may wait as long as a guest does."""
+        connection = UnixConnection(self.socket, timeout=within)
+        try:
+            head = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
+            connection.request(method, path, body=None if body is None else json.dumps(body), headers=head)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
     def nics(self, vm: str) -> list[dict[str, Any]]:
         """The interfaces of a VM, in the order of its XML; an AssertionError if it has none yet."""
