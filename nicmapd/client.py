@@ -159,7 +159,7 @@ class Client:
         method: str,
         *segments: str,
         body: Mapping[str, Any] | None = None,
-        wait: float | None = None,
+        wait: int | None = None,
         etag: str | None = None,
     ) -> Answer:
         """POST, PATCH or DELETE of a NIC.
@@ -169,14 +169,14 @@ class Client:
         """
         headers = {}
         if wait is not None:
-            headers["Prefer"] = f"wait={wait:g}"
+            headers["Prefer"] = f"wait={wait}"
         if etag is not None:
             headers["If-Match"] = etag
         # A kept connection may have been closed meanwhile (a user was asked something), and a change is never sent
         # twice: it gets a connection of its own.
         self.close()
         return self._request(
-            method, self._target(segments), timeout=GUEST_TIMEOUT + (wait or 0.0), headers=headers, body=body
+            method, self._target(segments), timeout=GUEST_TIMEOUT + (wait or 0), headers=headers, body=body
         )
 
     def close(self) -> None:

@@ -11,8 +11,8 @@ import click
 from nicmapd.cli.failure import Interrupted
 from nicmapd.cli.progress import Progress
 
-#: The longest wait that can be asked for, in seconds.
-MAX_WAIT = 600
+#: The longest wait that can be asked for, in seconds: what the daemon grants.
+MAX_WAIT = 300
 
 
 def wait_option(text: str) -> Callable[[Any], Any]:

@@ -119,6 +119,8 @@ def next_step(error: NicmapError, session: Session) -> str:
         uuid = error.details.get("removed_uuid")
         if isinstance(uuid, str):
             return f"Try: {line('history', uuid)}"
+        if command == "networks":
+            return f"Try: {line('networks')}"
         return f"Try: {line('list', vm) if 'vm_uuid' in error.details else line('list')}"
     if error.code == "unavailable" and vm:
         return f"What was known stays known: {line('show', vm)}"

@@ -10,7 +10,7 @@ from nicmapd.cli.table import Cell
 
 HEADERS = ("VM", "NIC", "MAC", "NETWORK", "HOST-IF", "STATE", "ADDRESSES", "AGE")
 
-_COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "bad", "unseen": "bad", "never": "dim"}
+COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "bad", "unseen": "bad", "never": "dim"}
 
 
 def print_table(nics: Sequence[Any]) -> str:
@@ -31,7 +31,7 @@ def _row(nic: Any) -> list[Cell]:
         Cell(words.text(nic["mac"])),
         Cell(words.text(nic["network"] or nic["source"] or f"({nic['type']})")),
         Cell(words.text(nic["target"])),
-        Cell(words.text(state), _COLOURS.get(state, "")),
+        Cell(words.text(state), COLOURS.get(state, "")),
         Cell(" ".join(addresses) or "-", parts=addresses),
         Cell(words.age(nic["age"])),
         Cell(note(nic), "dim"),

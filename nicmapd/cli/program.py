@@ -23,6 +23,7 @@ COMMANDS = {
     "resolve": "resolve",
     "find": "find",
     "history": "history",
+    "networks": "networks",
     "doctor": "doctor",
     "refresh": "refresh",
     "attach": "attach",

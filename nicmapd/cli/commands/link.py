@@ -20,12 +20,11 @@ def command(session: Session, vm: str, nic: str, state: str) -> None:
     A guest name must be certain at that moment: the guest is asked again.
     """
     session.about("link", vm, nic, state)
-    seen = session.client.look("vms", vm, "interfaces", nic)
-    before = seen.document
+    before = session.client.get("vms", vm, "interfaces", nic)
     if nic == before["name"]:
         session.hint = failure.line("link", vm, before["mac"], state)
     with changing.under_way(f"link {state} for {words.text(nic)} of {words.text(vm)}"):
-        answer = session.client.change("PATCH", "vms", vm, "interfaces", nic, body={"link": state}, etag=seen.etag)
+        answer = session.client.change("PATCH", "vms", vm, "interfaces", nic, body={"link": state})
     found = answer.document
     if session.json:
         session.print_json(found)
