@@ -10,7 +10,8 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -28,6 +29,8 @@ GUEST_TIMEOUT = 120.0
 
 #: The largest answer taken; a page of 1,000 NICs has about 1 MB.
 _MAX_ANSWER = 64 * 1024 * 1024
+#: The longest line of a stream; an event has some kB.
+_MAX_LINE = 4 * 1024 * 1024
 _PAGE = 1000
 
 #: Members of a problem that are not details of ours. `message` would clash with the error's own parameter.
@@ -131,9 +134,7 @@ class Client:
 
     def get(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Any:
         """The document at `/segments...`; keys of `query` that are None are left out."""
-        given = {key: value for key, value in (query or {}).items() if value is not None}
-        target = self._target(segments) + (f"?{urlencode(given, errors='surrogateescape')}" if given else "")
-        return self._ask("GET", target, timeout=TIMEOUT)
+        return self._ask("GET", self._target(segments, query), timeout=TIMEOUT)
 
     def items(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Iterator[Any]:
         """The items of a list, page after page where it has pages."""
@@ -179,15 +180,41 @@ class Client:
             method, self._target(segments), timeout=GUEST_TIMEOUT + (wait or 0), headers=headers, body=body
         )
 
+    def stream(
+        self,
+        *segments: str,
+        query: Mapping[str, str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence: float,
+    ) -> Generator[bytes, None, None]:
+        """The lines of an answer without end, on a connection of its own; `silence` is how many seconds it may pause.
+
+        Ends where the daemon ends it. The first `next` connects, and raises as the other methods do.
+        """
+        target = self._target(segments, query)
+        with closing(self._open(TIMEOUT)) as connection:
+            with self._in_words(TIMEOUT):
+                connection.request("GET", target, headers={**self._headers, **(headers or {})})
+                answer = connection.getresponse()
+                if answer.status != 200 or answer.headers.get_content_type() != "text/event-stream":
+                    _read(answer, answer.read(_MAX_ANSWER), self.address)
+                    raise Unreachable(f"what answers at {self.address} is not nicmapd", address=self.address)
+            with closing(answer), self._in_words(silence):
+                if connection.sock is not None:
+                    connection.sock.settimeout(silence)
+                yield from iter(lambda: answer.readline(_MAX_LINE), b"")
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _target(self, segments: tuple[str, ...]) -> str:
+    def _target(self, segments: tuple[str, ...], query: Mapping[str, str | None] | None = None) -> str:
         prefix = self._url.path.rstrip("/") if self._url else ""
+        given = {key: value for key, value in (query or {}).items() if value is not None}
         # surrogateescape: an argument that is not UTF-8 arrives as the bytes that it was, and is refused in words.
-        return prefix + "/" + "/".join(quote(one, safe="", errors="surrogateescape") for one in segments)
+        path = prefix + "/" + "/".join(quote(one, safe="", errors="surrogateescape") for one in segments)
+        return path + (f"?{urlencode(given, errors='surrogateescape')}" if given else "")
 
     def _ask(self, method: str, target: str, *, timeout: float) -> Any:
         return self._request(method, target, timeout=timeout).document
@@ -205,8 +232,15 @@ class Client:
         if body is not None:
             sent.headers["Content-Type"] = "application/json"
             sent.body = json.dumps(body).encode("ascii")
-        try:
+        with self._in_words(timeout):
             answer, content = self._exchange(sent, timeout)
+        return Answer(answer.status, _read(answer, content, self.address), answer.headers.get("ETag"))
+
+    @contextmanager
+    def _in_words(self, timeout: float) -> Iterator[None]:
+        """What keeps a request from being answered as errors of ours."""
+        try:
+            yield
         except PermissionError as error:
             raise NotPermitted(f"{self.address}: this user may not connect to nicmapd", address=self.address) from error
         except TimeoutError as error:
@@ -214,7 +248,6 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             reason = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
             raise Unreachable(f"nicmapd does not answer at {self.address}: {reason}", address=self.address) from error
-        return Answer(answer.status, _read(answer, content, self.address), answer.headers.get("ETag"))
 
     def _exchange(self, sent: _Request, timeout: float) -> tuple[http.client.HTTPResponse, bytes]:
         """One request. A kept connection that the daemon closed meanwhile is opened again, once, for a GET."""

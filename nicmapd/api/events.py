@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from nicmapd.api import history, problems, query, rendering
 from nicmapd.api.context import Context
 from nicmapd.api.feed import FeedLimits, OutOfReach, Reader
+from nicmapd.api.limits import EventStreams
 from nicmapd.errors import Invalid, Unavailable
 from nicmapd.text import clean
 
@@ -56,17 +57,22 @@ class Events:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        limits = context.feed.limits
+        self._streams = EventStreams(total=limits.streams, each=limits.streams_each)
 
     async def stream(self, request: Request) -> Response:
         values = query.read(request, EVENT_KEYS)
         after = _last_event_id(request, values["after"])
         uuid = None if values["vm"] is None else await history.known_uuid(self._context, values["vm"])
-        try:
-            reader = await self._context.feed.open(after, uuid)
-        except OutOfReach as error:
-            instance = request.scope["path"]
-            return problems.response("stale", error.message, status=410, instance=instance, details=error.details)
-        return EventStream(reader, self._context.feed.limits, note=self._note)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._streams.open(getattr(request.state, "peer", None)))
+            try:
+                reader = await self._context.feed.open(after, uuid)
+            except OutOfReach as error:
+                instance = request.scope["path"]
+                return problems.response("stale", error.message, status=410, instance=instance, details=error.details)
+            stack.callback(reader.close)
+            return EventStream(reader, self._context.feed.limits, note=self._note, held=stack.pop_all())
 
     def _note(self) -> str:
         """What to say in a silence."""
@@ -86,14 +92,18 @@ def _last_event_id(request: Request, after: int | None) -> int | None:
 
 
 class EventStream(StreamingResponse):
-    """The events of `reader`, until the client or the daemon ends it. `note` gives a remark for silent times."""
+    """The events of `reader`, until the client or the daemon ends it. `note` gives a remark for silent times; `held`
+    is given back at the end."""
 
-    def __init__(self, reader: Reader, limits: FeedLimits, *, note: Callable[[], str]) -> None:
+    def __init__(
+        self, reader: Reader, limits: FeedLimits, *, note: Callable[[], str], held: contextlib.ExitStack
+    ) -> None:
         # A proxy that collects answers (nginx) would hold events back.
         super().__init__((), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         self._reader = reader
         self._limits = limits
         self._note = note
+        self._held = held
         self._told = -1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +114,7 @@ class EventStream(StreamingResponse):
                 await self._talk(_Line(send, scope, self._limits.patience))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._reader.close()
+            self._held.close()
             watching.cancel()
 
     async def _talk(self, line: _Line) -> None:

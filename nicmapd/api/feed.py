@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nicmapd.api import rendering
+from nicmapd.api.limits import EventStreams
 from nicmapd.api.past import Past
 from nicmapd.errors import Stale, Unavailable
 from nicmapd.model import FeedItem
@@ -32,8 +33,9 @@ _CHUNK = 128 * 1024
 class FeedLimits:
     """Bounds of the feed. Counts, bytes, seconds."""
 
-    #: Each stream holds a connection, of which there are 256; pages and `nicmapctl watch` want one each.
-    streams: int = 64
+    #: Open at once, over all and by one user.
+    streams: int = EventStreams.TOTAL
+    streams_each: int = EventStreams.EACH
     #: Items kept in memory: some minutes of a busy host, so that a reader that stumbles costs no question.
     kept: int = 2000
     kept_bytes: int = 4 * 1024 * 1024
@@ -159,7 +161,6 @@ class Feed:
         self._past = Past(threads=1)  # one question at a time: readers that are far behind take turns
         self._tail = _Tail(self.limits)
         self._readers: set[Reader] = set()
-        self._opening = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: asyncio.Task[None] | None = None
         self._behind = False
@@ -185,17 +186,11 @@ class Feed:
     async def open(self, after: int | None, uuid: str | None) -> Reader:
         """A reader of what follows number `after` (None: of what comes from now on), of one VM or of all.
 
-        Raises `OutOfReach`, `Unavailable` (too many readers, or the store cannot be read).
+        Raises `OutOfReach`, `Unavailable` (the store cannot be read, or the feed has ended).
         """
         if self._ended:
             raise Unavailable(self._ended)
-        if len(self._readers) + self._opening >= self.limits.streams:
-            raise Unavailable(f"{self.limits.streams} streams of events are open already; close one, or try again soon")
-        self._opening += 1
-        try:
-            oldest, newest = await self._past.ask(self._store.feed_bounds)
-        finally:
-            self._opening -= 1
+        oldest, newest = await self._past.ask(self._store.feed_bounds)
         if after is not None:
             _check(after, oldest, newest)
         if not self._readers:

@@ -111,6 +111,8 @@ def next_step(error: NicmapError, session: Session) -> str:
         return f"See what became of it: {line('list', vm)}"
     if error.details.get("refused"):
         return f"Look into the guest (is the NIC in use, has it booted?), then try again: {_again(session)}"
+    if isinstance(error.details.get("oldest"), int):
+        return f"Try: {line('events', vm, '--after', str(max(0, error.details['oldest'] - 1)))}"  # type: ignore[operator]
     if error.code == "precondition_failed":
         return f"Look at what it is now, then try again: {_again(session)}"
     if error.code == "forbidden" and session.url is not None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "find": "find",
     "history": "history",
     "networks": "networks",
+    "events": "events",
     "doctor": "doctor",
     "refresh": "refresh",
     "attach": "attach",

@@ -250,6 +250,14 @@ def test_more_streams_than_allowed_are_refused_until_one_goes(world: World, serv
         one.close()
 
 
+def test_one_user_cannot_take_all_streams(tmp_path: Path) -> None:
+    world = empty_world(limits=replace(QUICK, streams=10, streams_each=1))
+    with serving(world, tmp_path) as running, EventClient(running.path) as first:
+        assert first.status == 200
+        with EventClient(running.path) as second:
+            assert (second.status, second.problem()["code"]) == (503, "unavailable")
+
+
 def test_who_takes_nothing_is_told_and_dropped(world: World, server: Serving, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="nicmapd.api.events")
     with EventClient(server.path) as client:
