@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit browser live run check fix bench clean
+.PHONY: help setup lab demo test unit browser live run check fix bench soak clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | column -t -s '|'
@@ -73,6 +73,9 @@ fix: setup  ## formatters, and what the linter can mend
 
 bench: lab  ## measurements on real guests, as ratios in one run (KEEP=1 keeps them to compare with)
 	$(BIN)/python -m tests.bench $(if $(KEEP),--keep,)
+
+soak: lab  ## an hour of churn on real guests: is the map always right, does nothing grow? (SECONDS=600 is shorter)
+	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS),)
 
 clean:  ## all that was built, the caches of downloads excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

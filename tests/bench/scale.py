@@ -1,13 +1,14 @@
 """Part `simulated`: what a pass costs the daemon with 100, 1,000 and 10,000 simulated guests.
 
-They start one after the other, the cold starts being measured; then all of them poll at the same time, each measured by
-its own CPU time, so that whatever else the machine does disturbs all alike.
+They start one after the other, the cold starts being measured; then they poll in turns, the others being stopped: side
+by side they would take the caches from each other, and the largest, which needs them most, would pay for all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 
 from tests.bench.figures import Report, at_most, median
@@ -26,14 +27,11 @@ def run(report: Report) -> None:
         for guests, interval in SIZES.items():
             report.say(f"{guests} simulated guests start")
             runs[guests] = stack.enter_context(_Simulation(guests, interval))
-        report.say("all of them poll")
+        report.say("they poll in turns")
         for simulation in runs.values():
             simulation.answer()  # the first one, of the settling series that follows a start
-        rounds = []
-        for _ in range(ROUNDS):
-            for simulation in runs.values():
-                simulation.ask(STEADY)
-            rounds.append({guests: simulation.answer() for guests, simulation in runs.items()})
+            simulation.stop()
+        rounds = [{guests: simulation.turn() for guests, simulation in runs.items()} for _ in range(ROUNDS)]
     _tell(report, rounds, runs[max(SIZES)].cold)
 
 
@@ -93,12 +91,24 @@ class _Simulation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGCONT)
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def turn(self) -> dict[str, float]:
+        """The figures of one turn, once what had waited for it is done."""
+        self._process.send_signal(signal.SIGCONT)
+        self.ask(STEADY)
+        found = self.answer()
+        self.stop()
+        return found
 
     def ask(self, seconds: float) -> None:
         assert self._process.stdin is not None
