@@ -63,6 +63,10 @@ def _run(settings: config.Config, path: Path | None) -> int:
     runner = asyncio.Runner()
     try:
         runner.run(serve())
+    except ConfigError as error:
+        for fault in error.faults:
+            _log.error("%s", fault)
+        return 2
     except NicmapError as error:
         _log.error("%s", error.message)
         return 1

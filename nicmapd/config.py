@@ -49,6 +49,12 @@ def _text(pattern: str, words: str) -> Check:
     return lambda value: None if isinstance(value, str) and re.fullmatch(pattern, value) else words
 
 
+def _hosts(value: Any) -> str | None:
+    pattern = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?"
+    good = isinstance(value, list) and all(isinstance(item, str) and re.fullmatch(pattern, item) for item in value)
+    return None if good else 'a list of host names without port, such as ["kvm1.example.org"]'
+
+
 def _group(name: str) -> Check:
     return _text(r"([A-Za-z_][A-Za-z0-9_.-]{0,30}\$?)?", f'the name of a group, such as "{name}", or "" for root only')
 
@@ -136,6 +142,12 @@ class ApiConfig:
     )
     read_token_file: str = _key("", _text(r"(/.+)?", 'an absolute path, or ""'), "bearer token for reading")
     write_token_file: str = _key("", _text(r"(/.+)?", 'an absolute path, or ""'), "bearer token for changes")
+    tls_certificate_file: str = _key(
+        "", _text(r"(/.+)?", 'an absolute path, or ""'), "TLS certificate chain for TCP, PEM"
+    )
+    tls_key_file: str = _key("", _text(r"(/.+)?", 'an absolute path, or ""'), "its private key, PEM")
+    insecure: bool = _key(False, _truth, "may listen beyond loopback without a read token or without TLS")
+    hosts: tuple[str, ...] = _key([], _hosts, "names by which clients over TCP may call this host, besides its own")
 
 
 @dataclass(frozen=True, slots=True)

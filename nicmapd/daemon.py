@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nicmapd import __version__, config, store
-from nicmapd.api import Feed, create_app
+from nicmapd.api import Feed, create_app, tls
 from nicmapd.api.access import Access, rules_of
 from nicmapd.api.server import Server, open_sockets
 from nicmapd.board import Board
@@ -79,6 +79,8 @@ class Daemon:
         self._started_monotonic = self._clock.monotonic()
         self._notifier = Notifier()
         self._stopping = asyncio.Event()
+        self._access = Access(rules_of(settings.api))
+        self._tls = tls.context_of(settings.api)
         self._store = open_store(settings, host=self._host, clock=self._clock)
         with contextlib.ExitStack() as undo:
             undo.callback(self._store.close)
@@ -120,9 +122,8 @@ class Daemon:
             refresh=self._watcher.refresh,
         )
         self._hypervisor.subscribe(self.changer.take)
-        self._access = Access(rules_of(settings.api))
         app = create_app(self._board, self._store, self, self._clock, self._feed, meter=meter, access=self._access)
-        self._server = Server(app, self._sockets)
+        self._server = Server(app, self._sockets, tls=self._tls)
 
     # -- life
 

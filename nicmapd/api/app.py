@@ -49,6 +49,13 @@ _IF_NONE_MATCH = {
 }
 
 
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Over TCP, as the daemon is configured; on its Unix socket the caller's user and groups count.",
+}
+
+
 def create_app(
     board: Board,
     store: NicStore,
@@ -115,7 +122,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         description=_DESCRIPTION,
         routes=app.routes,
     )
-    found["components"] = {"schemas": components()}
+    found["components"] = {"schemas": components(), "securitySchemes": {"token": _TOKEN}}
+    found["security"] = [{"token": []}, {}]
     return found
 
 

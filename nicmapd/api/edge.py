@@ -21,8 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nicmapd.api import audit, problems
-from nicmapd.api.access import OPEN_PATHS, Access
-from nicmapd.api.peer import Peer
+from nicmapd.api.access import SAFE_METHODS, Access, NoToken
 from nicmapd.errors import Invalid, NicmapError, NotFound, Unavailable
 from nicmapd.text import clean, printable
 
@@ -34,28 +33,40 @@ MAX_BODY = 64 * 1024
 #: Characters that stay as they are in a path segment (RFC 3986: pchar without the percent sign).
 _SEGMENT_SAFE = "!$&'()*+,;=:@"
 
-#: What asks without changing anything; all else is a change, and needs the right to it.
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+#: On every answer that does not say otherwise: nothing is kept, guessed, framed, run or embedded by another page.
+_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 
 class _TooLarge(Exception):
     """The body passed `MAX_BODY` while it came in."""
 
 
-class Edge:
-    """ASGI middleware around the application. Nothing reaches that from whom `access` does not let."""
+class _TooSlow(Exception):
+    """The body did not come in time."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+
+class Edge:
+    """ASGI middleware around the application. Nothing reaches that from whom `access` does not let.
+
+    `body_seconds`: a client must have sent its body by then, once somebody waits for it.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, *, body_seconds: float = 10.0) -> None:
         self._app = app
         self._access = access
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        peer = self._access.judge(scope.get("state", {}).get("peer"))
+        peer = self._access.judge(scope.get("state", {}).get("peer"), scope["headers"])
         scope = {**scope, "state": {**scope.get("state", {}), "peer": peer}}
         if scope["method"] in SAFE_METHODS:
             await self._answer(scope, receive, _Answer(send, head=scope["method"] == "HEAD"))
@@ -103,11 +114,7 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = canonical_path(_raw_path(scope))
         scope = {**scope, "path": path}
-        peer: Peer = scope["state"]["peer"]
-        if path not in OPEN_PATHS:
-            self._access.require(peer, change=False)
-        if scope["method"] not in SAFE_METHODS:
-            self._access.require(peer, change=True)
+        self._access.admit(scope["state"]["peer"], method=scope["method"], path=path, headers=scope["headers"])
         if scope["method"] == "HEAD":
             scope |= {"method": "GET", "nicmapd.head": True}
         if len(path) > 1 and path.endswith("/"):
@@ -115,14 +122,20 @@ class Edge:
                 f"there is nothing at {printable(path)}: no path here ends with a slash. "
                 f"Is a variable empty? Without it this is {printable(path.rstrip('/') or '/')}"
             )
-        await self._app(scope, _bounded(scope, receive), answer)
+        await self._app(scope, _bounded(scope, receive, seconds=self._body_seconds), answer)
 
     def _problem(self, error: Exception, scope: Scope) -> Response:
         instance = quote(_raw_path(scope), safe=f"/%{_SEGMENT_SAFE}")
+        if isinstance(error, NoToken):
+            challenge = {"WWW-Authenticate": error.challenge}
+            return problems.of_status(401, error.message, instance=instance, headers=challenge)
         if isinstance(error, NicmapError):
             return problems.of_error(error, instance=instance)
         if isinstance(error, _TooLarge):
             return problems.of_status(413, f"the body is larger than {MAX_BODY} bytes", instance=instance)
+        if isinstance(error, _TooSlow):
+            detail = f"the body has not come within {self._body_seconds:g} s; nothing was changed"
+            return problems.of_status(408, detail, instance=instance, headers={"Connection": "close"})
         _log.error("request %s %s failed", scope["method"], printable(instance), exc_info=error)
         return problems.response("internal", problems.INTERNAL_DETAIL, instance=instance)
 
@@ -157,16 +170,27 @@ class _Answer:
         await self._send(message)
 
 
-def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """`receive` that raises `_TooLarge` at once for a body announced too large, else where it gets so."""
+def _bounded(scope: Scope, receive: Receive, *, seconds: float) -> Receive:
+    """`receive` that raises `_TooLarge` at once for a body announced too large, else where it gets so, and `_TooSlow`
+    for one that has not come `seconds` after it was first waited for."""
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if announced.isdigit() and int(announced) > MAX_BODY:
         raise _TooLarge
     taken = 0
+    whole = False
+    end: float | None = None
 
     async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, whole, end
+        if whole:
+            return await receive()  # the wait for the client to go: that may take as long as it likes
+        end = end or asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError:
+            raise _TooSlow from None
+        whole = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > MAX_BODY:
             raise _TooLarge

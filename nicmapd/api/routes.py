@@ -51,11 +51,13 @@ ETAG = {
 _PROBLEMS: Mapping[int, str] = {
     304: "Not changed since the ETag in If-None-Match",
     400: "The request is wrong: the text names what is wrong and what is allowed",
-    403: "Not permitted to this client",
+    401: "Over TCP, and the token is missing or wrong",
+    403: "Not permitted to this client, or sent by a browser for another web page",
     404: "There is no such VM or NIC; `renamed_to` says what became of a name",
     409: "More than one NIC fits, `candidates` says which; or the state of the VM or NIC forbids it now",
     410: "What is asked for is not kept any more; `oldest` and `newest` say what is",
     412: "More is known of the NIC than in If-Match; nothing was changed",
+    408: "The body came too slowly",
     413: "The body is too large",
     415: "The body is not JSON",
     501: "This libvirt or this kind of NIC cannot do it",
@@ -137,7 +139,8 @@ def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {route.success: success}
     for status, (words, model) in route.others.items():
         found[status] = {"description": words, "content": {"application/json": {"schema": _reference(model)}}}
-    for status in sorted(set(route.problems)):
+    anywhere = {401, 403} if route.method == "GET" else {401, 403, 408}
+    for status in sorted({*route.problems, *anywhere}):
         answer: dict[str, Any] = {"description": _PROBLEMS[status]}
         if status >= 400:
             answer["content"] = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

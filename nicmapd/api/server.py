@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nicmapd.api import edge, peer, problems
+from nicmapd.api.gate import Gate
+from nicmapd.api.limits import Slots, owner
 from nicmapd.api.sockets import close_sockets, open_sockets
 
 __all__ = ["Limits", "Server", "open_sockets"]
@@ -35,20 +38,30 @@ class Limits:
 
     #: Request line and headers together. The longest legal path (a 256-character name, percent-encoded) has 3 kB.
     head: int = 16 * 1024
-    #: A client that has connected must have sent its request head by then.
+    #: A client that has connected must have sent its request head by then; the TLS handshake has as long again.
     head_seconds: float = 10.0
     #: An idle connection is kept so long: nicmapctl and pages ask again within it.
     idle_seconds: int = 30
-    #: Each connection costs a descriptor and some memory; nobody needs so many.
-    connections: int = 256
+    #: Each connection costs a descriptor and some memory; nobody needs so many. On Unix sockets, and as many over TCP:
+    #: what comes over the network must not keep out who sits on the host.
+    connections: int = 512
+    #: Of them for one user of this host, or for one address.
+    each: int = 256
     #: What still runs at the stop is cut off after that.
     stop_seconds: int = 1
 
 
 class Server:
-    """Serves `app` on `sockets`, which it closes at the end."""
+    """Serves `app` on `sockets`, which it closes at the end; with `tls` that is spoken on those of TCP."""
 
-    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sockets: Sequence[socket.socket],
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._limits = limits or Limits()
         self._sockets = list(sockets)
         # What it tells at its start and stop, the daemon tells in its own words.
@@ -68,7 +81,9 @@ class Server:
                 h11_max_incomplete_event_size=self._limits.head,
                 timeout_keep_alive=self._limits.idle_seconds,
                 timeout_graceful_shutdown=self._limits.stop_seconds,
-            )
+            ),
+            self._limits,
+            tls,
         )
 
     @property
@@ -89,7 +104,27 @@ class Server:
 
 
 class _QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the daemon has its own."""
+    """uvicorn without its signal handlers, for the daemon has its own, and with TLS on TCP only."""
+
+    def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        secured = [one for one in sockets or [] if self._tls is not None and one.family != socket.AF_UNIX]
+        await super().startup(sockets=[one for one in sockets or [] if one not in secured])
+        for one in secured:
+            self.servers.append(await asyncio.get_running_loop().create_server(self._gate, sock=one))
+
+    def _gate(self) -> Gate:
+        kind: type[_Protocol] = self.config.http_protocol_class  # type: ignore[assignment]
+        assert self._tls is not None
+
+        def make() -> _Protocol:
+            return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        return Gate(make, self._tls, kind.tcp_slots, self.server_state.tasks, self._limits.head_seconds)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,6 +134,8 @@ class _QuietServer(uvicorn.Server):
 def _protocol(limits: Limits) -> type[asyncio.Protocol]:
     class Protocol(_Protocol):
         _limits = limits
+        unix_slots = Slots(total=limits.connections, each=limits.each)
+        tcp_slots = Slots(total=limits.connections, each=limits.each)
 
     return Protocol
 
@@ -108,26 +145,45 @@ class _Protocol(H11Protocol):
     for a client that does not read."""
 
     _limits: Limits
+    unix_slots: Slots
+    tcp_slots: Slots
+    #: The place that the connection has, and under whose name.
+    _place: tuple[Slots, Hashable] | None = None
     _timer: asyncio.TimerHandle | None = None
     _unwanted = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.logger = _wire_log
+        other = peer.of_socket(transport.get_extra_info("socket"))
         self.app_state = {
             **self.app_state,
-            "peer": peer.of_socket(transport.get_extra_info("socket")),
+            "peer": other,
             # Lets a stream say why it ends to a client that does not read: what is sent next waits for nothing.
             "last_words": self.flow.resume_writing,
         }
-        if len(self.connections) > self._limits.connections:
-            self._refuse(503, "too many connections at once; try again soon")
-            return
+        if self._place is None:
+            slots = self.unix_slots if other.transport == "unix" else self.tcp_slots
+            if not slots.take(owner(other)):
+                self._refuse(503, "too many connections at once; try again soon")
+                return
+            self._place = (slots, owner(other))
         self._start_timer()
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, place: tuple[Slots, Hashable]) -> None:
+        """As `connection_made` and `data_received`, for a connection that has its place already."""
+        self._place = place
+        self.connection_made(transport)
+        if data:
+            self.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self._unset_keepalive_if_required()
+        if self._place is not None:
+            slots, who = self._place
+            slots.give_back(who)
+            self._place = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

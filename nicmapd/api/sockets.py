@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import grp
+import ipaddress
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nicmapd.config import ApiConfig
-from nicmapd.errors import Unavailable
+from nicmapd.errors import ConfigError, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ BACKLOG = 128
 def open_sockets(settings: ApiConfig, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
     """The `inherited` listening sockets (the service manager's) and those that `settings` ask for besides.
 
-    Raises `Unavailable` with what is wrong and what to do; all are closed then.
+    Raises `Unavailable`, or `ConfigError` for what the configuration forbids, with what to do; all are closed then.
     """
     found: list[socket.socket] = list(inherited)
     paths = {one.getsockname() for one in inherited if one.family == socket.AF_UNIX}
@@ -35,6 +36,8 @@ def open_sockets(settings: ApiConfig, inherited: Sequence[socket.socket] = ()) -
             found.append(listen_unix(Path(settings.socket), group=settings.read_group))
         if settings.listen:
             found.extend(listen_tcp(settings.listen))
+        for one in found:
+            _check_exposure(one, settings)
     except BaseException:
         close_sockets(found)
         raise
@@ -71,6 +74,7 @@ def listen_unix(path: Path, *, mode: int = MODE, group: str = "nicmapd") -> Unix
     A socket file that nobody listens on any more is replaced. Raises `Unavailable` if somebody does, if something
     else than a socket is there, or if it cannot be made.
     """
+    _check_directory(path)
     _make_room(path)
     listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -91,6 +95,17 @@ def listen_unix(path: Path, *, mode: int = MODE, group: str = "nicmapd") -> Unix
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def _check_directory(path: Path) -> None:
+    """Raises `Unavailable` if anybody could put another socket in the place of ours, and be asked instead of us."""
+    with contextlib.suppress(OSError):  # what else is wrong with it, bind says
+        mode = path.parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise Unavailable(
+                f"api.socket: anybody may replace files in {path.parent} (mode {stat.S_IMODE(mode):04o}): "
+                f"`chmod o-w {path.parent}`, or put the socket elsewhere"
+            )
 
 
 def _make_room(path: Path) -> None:
@@ -128,6 +143,25 @@ def _give_to_group(path: Path, group: str) -> None:
         os.chown(path, -1, number)
     except PermissionError:
         _log.warning("api.socket: may not give %s to the group %s: its members cannot connect", path, group)
+
+
+def _check_exposure(listener: socket.socket, settings: ApiConfig) -> None:
+    """Beyond loopback, where people are that have no account here, only with a token, and one that nobody overhears."""
+    if listener.family == socket.AF_UNIX or settings.insecure:
+        return
+    address = listener.getsockname()[0]
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return
+    missing = [] if settings.read_token_file else ["api.read_token_file (else everybody there may read)"]
+    if not settings.tls_certificate_file:
+        missing.append("api.tls_certificate_file and api.tls_key_file (else tokens can be overheard)")
+    if missing:
+        raise ConfigError(
+            [
+                f"api.listen: {address} is not loopback: set {' and '.join(missing)}; or listen on 127.0.0.1; "
+                "or say api.insecure = true, if that network is protected otherwise"
+            ]
+        )
 
 
 def listen_tcp(address: str) -> list[socket.socket]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,12 +46,13 @@ def serving(
     app: Any = None,
     sockets: Sequence[socket.socket] | None = None,
     limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Serving]:
     """Serves `world` at `directory`/api.sock."""
     path = directory / "api.sock"
     if app is None:
         app = create_app(world.board, world.store, world.service, world.clock, world.feed)
-    server = Server(app, sockets or [listen_unix(path)], limits=limits)
+    server = Server(app, sockets or [listen_unix(path)], limits=limits, tls=tls)
     loop = asyncio.new_event_loop()
 
     def run() -> None:

@@ -86,15 +86,18 @@ def test_a_refusal_says_what_to_do(app: Any) -> None:
     assert "the group watchers" in ask(app, "/vms", peer=user(1000)).json["detail"]
 
 
-@pytest.mark.parametrize("path", ["/vms", "/nothing", "/vms/web1", "/openapi.json", "/status", "/", "/vms/"])
+@pytest.mark.parametrize(
+    "path", ["/vms", "/nothing", "/vms/web1", "/openapi.json", "/status", "/metrics", "/events", "/vms/"]
+)
 def test_who_may_not_read_learns_nothing_of_what_there_is(app: Any, path: str) -> None:
     for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE", "BREW"):
         assert ask(app, path, method=method, peer=user(1000)).status == 403
 
 
-def test_anybody_may_ask_whether_it_is_alive(app: Any) -> None:
-    assert ask(app, "/healthz", peer=user(1000)).status == 200
-    assert ask(app, "/healthz", method="POST", peer=user(1000)).status == 403
+@pytest.mark.parametrize("path", ["/healthz", "/", "/docs", "/static/app.js"])
+def test_anybody_may_have_what_tells_nothing_of_this_host(app: Any, path: str) -> None:
+    assert ask(app, path, peer=user(1000)).status == 200
+    assert ask(app, path, method="POST", peer=user(1000)).status == 403
 
 
 def test_the_groups_are_those_of_the_host() -> None:
