@@ -1,47 +1,13 @@
-"""NICs for people: a row of a table, a sheet with everything."""
+"""A NIC for people: a note on it, a sheet with everything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from nicmapd.cli import table, words
-from nicmapd.cli.table import Cell
-
-HEADERS = ("VM", "NIC", "MAC", "NETWORK", "HOST-IF", "STATE", "ADDRESSES", "AGE")
+from nicmapd.cli import table, tree, words
 
 COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "bad", "unseen": "bad", "never": "dim"}
-
-
-def print_table(nics: Sequence[Any]) -> str:
-    """NICs, one a line. The column NOTE is there if any NIC has one."""
-    rows = [_row(nic) for nic in nics]
-    headers = [*HEADERS, "NOTE"]
-    if not any(row[-1].text for row in rows):
-        headers, rows = headers[:-1], [row[:-1] for row in rows]
-    return table.render(headers, rows, limit=table.terminal_width(), colour=table.colourful())
-
-
-def _row(nic: Any) -> list[Cell]:
-    addresses = tuple(address_text(one) for one in nic["addresses"])
-    state = nic["name_state"]
-    return [
-        Cell(words.text(nic["vm"])),
-        Cell(words.text(nic["name"]), "strong"),
-        Cell(words.text(nic["mac"])),
-        Cell(words.text(nic["network"] or nic["source"] or f"({nic['type']})")),
-        Cell(words.text(nic["target"])),
-        Cell(words.text(state), COLOURS.get(state, "")),
-        Cell(" ".join(addresses) or "-", parts=addresses),
-        Cell(words.age(nic["age"])),
-        Cell(note(nic), "dim"),
-    ]
-
-
-def address_text(address: Any) -> str:
-    """`192.168.122.10/24`."""
-    prefix = address["prefix"]
-    return words.text(address["ip"] if prefix is None else f"{address['ip']}/{prefix}")
 
 
 def note(nic: Any) -> str:
@@ -75,8 +41,7 @@ def sheet(nic: Any) -> str:
             ("guest MAC", words.text(nic["guest_mac"]) if nic["guest_mac"] else ""),
             ("in a URL", "" if nic["reachable"] else "by MAC or alias only: its name reads as something else there"),
             ("on the host", _host_side(nic)),
-            ("addresses", addresses(nic["addresses"])),
-            ("on top of it", [layer(one) for one in nic["stack"]]),
+            ("in the guest", tree.draw(nic)),
             ("traffic", _traffic(nic["statistics"])),
         ],
         colour=colour,
@@ -108,19 +73,6 @@ def _host_side(nic: Any) -> list[str]:
         if nic[key]
     ]
     return [", ".join(attached), ", ".join(device)]
-
-
-def addresses(found: Any) -> list[str]:
-    """Each with the guest interface that has it, in two columns."""
-    texts = [address_text(one) for one in found]
-    space = max(map(len, texts), default=0)
-    return [f"{text:<{space}}  on {words.text(one['interface'])}" for text, one in zip(texts, found, strict=True)]
-
-
-def layer(found: Any) -> str:
-    """`bond0 (bond)  52:54:00:...`."""
-    mac = f"  {words.text(found['mac'])}" if found["mac"] else ""
-    return f"{words.text(found['name'])} ({words.text(found['kind'])}){mac}"
 
 
 def _traffic(counters: Any) -> list[str]:

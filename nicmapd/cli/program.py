@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 import click
 
 from nicmapd import __version__
-from nicmapd.cli import failure
+from nicmapd.cli import failure, words
 from nicmapd.cli.session import Session, connection_options
 from nicmapd.errors import NicmapError
 
@@ -100,8 +101,10 @@ def main() -> NoReturn:
     sys.exit(run())
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """One call (None: that of this process); the exit code."""
+def run(arguments: Sequence[str] | None = None, *, clock: Callable[[], datetime] | None = None) -> int:
+    """One call (None: that of this process); the exit code. `clock`: what the time is, for ages."""
+    if clock is not None:
+        words.clock.set(clock)
     try:
         code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False)
     except click.ClickException as error:

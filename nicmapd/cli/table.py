@@ -52,6 +52,11 @@ def colourful() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def unicode() -> bool:
+    """Whether stdout takes lines and corners to draw with."""
+    return (sys.stdout.encoding or "ascii").lower().replace("-", "").startswith("utf")
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal; None in a pipe, where there is no limit."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -67,13 +72,17 @@ def render(
     *,
     limit: int | None = None,
     colour: bool = False,
+    headed: bool = True,
 ) -> str:
-    """Header and rows as lines. `limit`: columns of the terminal. Rows have a cell for each header."""
+    """Header and rows as lines. `limit`: columns of the terminal. Rows have a cell for each header. Without `headed`
+    the headers are neither shown nor given room."""
+    if not headed:
+        headers = [""] * len(headers)
     shown = _shortened(headers, rows, limit)
     widths = [max([width(header), *(width(row[index].text) for row in shown)]) for index, header in enumerate(headers)]
-    lines = [_line([Cell(header, "strong") for header in headers], widths, colour)]
+    lines = [_line([Cell(header, "strong") for header in headers], widths, colour)] if headed else []
     lines += [_line(row, widths, colour) for row in shown]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _line(cells: Sequence[Cell], widths: Sequence[int], colour: bool) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from nicmapd.text import printable
+
+#: What the time is. A test sets its own, so that ages stand still.
+clock: ContextVar[Callable[[], datetime]] = ContextVar("clock", default=lambda: datetime.now(UTC))
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -57,7 +61,7 @@ def ago_of(moment: str | None) -> str:
     """How long ago an api's time is, by this machine's clock."""
     if moment is None:
         return "never"
-    return ago((datetime.now(UTC) - parse(moment)).total_seconds())
+    return ago((clock.get()() - parse(moment)).total_seconds())
 
 
 def lasting(moment: str) -> str:
@@ -70,6 +74,19 @@ def local(moment: str | None) -> str:
     return "-" if moment is None else parse(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def day(moment: datetime) -> str:
+    """Its day on this machine's wall clock, and whether that is today: `2026-01-01 (today)`."""
+    here, now = moment.astimezone(), clock.get()().astimezone()
+    distance = (now.date() - here.date()).days
+    near = {0: " (today)", 1: " (yesterday)"}.get(distance, "")
+    return f"{here:%Y-%m-%d}{near}"
+
+
+def time_of_day(moment: datetime) -> str:
+    """`10:00:00`, by this machine's wall clock."""
+    return f"{moment.astimezone():%H:%M:%S}"
+
+
 def since(moment: str | None) -> str:
     """`2026-01-01 10:00:00 (2 h ago)`."""
     return "-" if moment is None else f"{local(moment)} ({ago_of(moment)})"
@@ -78,6 +95,12 @@ def since(moment: str | None) -> str:
 def text(value: Any) -> str:
     """Anything of the api in one cell: escaped; `-` for none."""
     return "-" if value is None or value == "" else printable(str(value))
+
+
+def address(one: Any) -> str:
+    """`192.168.122.10/24`, of an address of the api."""
+    prefix = one["prefix"]
+    return text(one["ip"] if prefix is None else f"{one['ip']}/{prefix}")
 
 
 def size(number: int | None) -> str:
@@ -104,7 +127,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
         short = re.fullmatch(r"(\d{1,6})\s*([smhdw])(?:\s*ago)?", str(value))
         try:
             if short:
-                moment = datetime.now(UTC) - timedelta(seconds=int(short[1]) * _SECONDS[short[2]])
+                moment = clock.get()() - timedelta(seconds=int(short[1]) * _SECONDS[short[2]])
             else:
                 moment = datetime.fromisoformat(str(value)).astimezone(UTC)
         except (ValueError, OverflowError):

@@ -54,6 +54,9 @@ HOSTILE_NAMES = (
     "alias:net0",
 )
 
+#: Those of them that read as something else in a path.
+UNREACHABLE = ("52:54:00:00:00:01", "alias:net0")
+
 HOST = "host1"
 HOUR = timedelta(hours=1)
 
@@ -174,7 +177,10 @@ def make_world(*, now: datetime | None = None) -> World:
     pair_mac = "52:54:00:aa:aa:aa"
     pair = [world.nic(2, 0, named("ens9"), mac=pair_mac), world.nic(2, 1, named("ens10"), mac=pair_mac, network=None)]
     world.vm(2, "pair", pair, ago=HOUR)
-    hostile = [world.nic(3, index, named(clean(name))) for index, name in enumerate(HOSTILE_NAMES)]
+    hostile = [
+        world.nic(3, index, named(clean(name), reachable=name not in UNREACHABLE))
+        for index, name in enumerate(HOSTILE_NAMES)
+    ]
     world.vm(3, HOSTILE, hostile, ago=HOUR)
     world.vm(
         4,

@@ -153,11 +153,10 @@ def test_show_of_a_nic(nicmapctl: Run) -> None:
         "  seen          2 s ago, TIME\n"
         "  on the host   type network, network default, source default, bridge virbr0\n"
         "                alias net0, device vnet10, model virtio, PCI 0000:01:00.0, link up\n"
-        "  addresses     192.168.122.10/24           on eth0\n"
-        "                fe80::5054:ff:fe3f:2eb8/64  on eth0\n"
-        "                10.9.0.10/24                on bond0.100\n"
-        "  on top of it  bond0 (bond)  52:54:00:00:01:00\n"
-        "                bond0.100 (vlan)\n"
+        "  in the guest  eth0                    192.168.122.10/24\n"
+        "                │                       fe80::5054:ff:fe3f:2eb8/64\n"
+        "                └─ bond0 (bond)\n"
+        "                   └─ bond0.100 (vlan)  10.9.0.10/24\n"
         "  traffic       rx 1000 B, 10 packets, 0 errors, 0 dropped\n"
         "                tx 2.0 KiB, 20 packets, 0 errors, 0 dropped\n"
     )
@@ -267,7 +266,7 @@ def test_find_of_nothing_is_not_found(nicmapctl: Run) -> None:
 
 
 def test_history_of_a_nic(nicmapctl: Run) -> None:
-    code, out, err = nicmapctl("history", "web1", "ens7")
+    code, out, err = nicmapctl("history", "web1", "ens7", "-o", "table")
     assert (code, err) == (0, "")
     lines = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", out).splitlines()
     assert [line.split() for line in lines] == [
@@ -281,7 +280,7 @@ def test_history_since(nicmapctl: Run) -> None:
     everything = nicmapctl("history", "web1")[1]
     assert "eth9" in everything
     assert "eth9" not in nicmapctl("history", "web1", "--since", "25h")[1]
-    assert "eth1 " not in nicmapctl("history", "web1", "--since", "1h")[1]
+    assert "eth1 " not in nicmapctl("history", "web1", "--since", "1h", "-o", "table")[1]
 
 
 def test_history_that_is_cut_says_so(nicmapctl: Run) -> None:

@@ -145,11 +145,10 @@ def test_detach_names_what_goes(host: Host) -> None:
         "  name          eth0\n"
         "  MAC           52:54:00:00:01:00\n"
         "  network       default, device vnet10, alias net0\n"
-        "  addresses     192.168.122.10/24           on eth0\n"
-        "                fe80::5054:ff:fe3f:2eb8/64  on eth0\n"
-        "                10.9.0.10/24                on bond0.100\n"
-        "  on top of it  bond0 (bond)  52:54:00:00:01:00\n"
-        "                bond0.100 (vlan)\n"
+        "  in the guest  eth0                    192.168.122.10/24\n"
+        "                │                       fe80::5054:ff:fe3f:2eb8/64\n"
+        "                └─ bond0 (bond)\n"
+        "                   └─ bond0.100 (vlan)  10.9.0.10/24\n"
         "  seen          2 s ago\n"
     )
     assert host.script.asked == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from nicmapd.cli import changing, failure, nics, words
+from nicmapd.cli import changing, failure, words
 from nicmapd.cli.session import Session, command_options
 
 #: Seconds given to the guest if none are asked for. A healthy one has named a new NIC within one.
@@ -84,7 +84,7 @@ def _text(nic: Any) -> str:
     found = f"{words.text(nic['vm'])}: attached {words.text(nic['mac'])} to {words.text(place)}"
     found += f" as {devices}" if devices else ""
     if nic["name"] is not None:
-        addresses = "".join(f", {nics.address_text(one)}" for one in nic["addresses"])
+        addresses = "".join(f", {words.address(one)}" for one in nic["addresses"])
         found += f"; its guest calls it {words.text(nic['name'])}{addresses}"
     elif nic["agent_state"] == "off":
         found += "; it is there when the VM is started"

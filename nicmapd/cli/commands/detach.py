@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nicmapd.cli import changing, failure, nics, table, words
+from nicmapd.cli import changing, failure, table, tree, words
 from nicmapd.cli.session import Session, command_options
 from nicmapd.text import printable
 
@@ -105,8 +105,7 @@ def _goes(nic: Any, others: Sequence[Any] | None = None) -> str:
             ("name", name),
             ("MAC", words.text(nic["mac"])),
             ("network", ", ".join(place)),
-            ("addresses", nics.addresses(nic["addresses"]) or "none is known"),
-            ("on top of it", [nics.layer(one) for one in nic["stack"]]),
+            ("in the guest", tree.draw(nic) or "no address is known"),
             ("seen", words.ago(nic["age"])),
             ("note", [printable(one) for one in remarks]),
         ]

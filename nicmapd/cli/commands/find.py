@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from nicmapd.cli import nics
+from nicmapd.cli import columns, listing, nics
+from nicmapd.cli.columns import Column
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NotFound
 from nicmapd.text import printable
@@ -18,18 +19,24 @@ _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.IGNORECASE)
 
 @click.command("find", short_help="Whose is this MAC, address, name?")
 @click.argument("what", metavar="MAC|IP|NAME")
+@listing.options
 @command_options
 @click.pass_obj
-def command(session: Session, what: str) -> None:
+def command(
+    session: Session,
+    what: str,
+    output: str | None,
+    chosen: Sequence[Column] | None,
+    headers: bool,
+    order: Sequence[tuple[Column, bool]] | None,
+) -> None:
     """Which VM and NIC a MAC, an address, a guest name or a host side device is, over all VMs."""
     session.about("find", what)
+    form = listing.form(session, output, chosen)
     found = nics.unique(nic for query in _queries(what) for nic in session.client.items("interfaces", query=query))
     if not found:
         raise NotFound(f'no NIC of any VM has "{printable(what)}" as its MAC, address, guest name or host side device')
-    if session.json:
-        session.print_json({"items": found})
-    else:
-        session.print(nics.print_table(found))
+    listing.show(session, columns.ordered(found, order or ()), form=form, chosen=chosen, headers=headers)
 
 
 def _queries(what: str) -> Sequence[Mapping[str, str | None]]:

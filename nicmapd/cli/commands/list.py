@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from nicmapd.cli import nics, words
+from nicmapd.cli import columns, listing, words
+from nicmapd.cli.columns import Column
 from nicmapd.cli.session import Session, command_options
 
 
 @click.command("list", short_help="NICs, one a line; now or as they were.")
 @click.argument("vm", required=False)
 @click.option("--network", metavar="NAME", help="Only NICs on this libvirt network.")
-@click.option("--type", "kind", metavar="TYPE", help="Only NICs of this libvirt type, such as network or bridge.")
+@click.option("--type", metavar="TYPE", help="Only NICs of this libvirt type, such as network or bridge.")
 @click.option("--state", metavar="STATE", help="Only NICs whose name is fresh, stale, last_known, ambiguous, ...")
 @click.option("--at", type=words.Moment(), help="The map as it was: 2h or 7d (ago), 2026-01-01, or a full time.")
+@listing.options
 @command_options
 @click.pass_obj
 def command(
-    session: Session, vm: str | None, network: str | None, kind: str | None, state: str | None, at: str | None
+    session: Session,
+    /,
+    vm: str | None,
+    output: str | None,
+    chosen: Sequence[Column] | None,
+    headers: bool,
+    order: Sequence[tuple[Column, bool]] | None,
+    **query: str | None,
 ) -> None:
     """The NICs of VM, or of all VMs: VM, guest name, MAC, network, host side device, state, addresses, age."""
     session.about("list", vm)
-    found = _find(session, vm, {"network": network, "type": kind, "state": state, "at": at})
-    if session.json:
-        session.print_json({"items": found})
-        return
-    session.print(nics.print_table(found))
-    if not found:
-        session.note("no NIC fits" if any((network, kind, state)) else "there are no NICs")
+    form = listing.form(session, output, chosen)
+    found = columns.ordered(_find(session, vm, query), order or ())
+    listing.show(session, found, form=form, chosen=chosen, headers=headers)
+    if not found and not session.json:
+        filtered = any(value for key, value in query.items() if key != "at")
+        session.note("no NIC fits" if filtered else "there are no NICs")
 
 
 def _find(session: Session, vm: str | None, query: dict[str, str | None]) -> list[Any]:

@@ -57,7 +57,7 @@ def _members(interfaces: Any) -> str:
         return f"{_INDENT}no NICs\n"
     rows = []
     for nic in interfaces:
-        addresses = tuple(nics.address_text(one) for one in nic["addresses"])
+        addresses = tuple(words.address(one) for one in nic["addresses"])
         rows.append(
             [
                 Cell(f"{_INDENT}{words.text(nic['vm'])}"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from nicmapd.cli import nics, words
+from nicmapd.cli import words
 from nicmapd.cli.progress import Progress
 from nicmapd.cli.session import Session, command_options
 from nicmapd.cli.waiting import Waiting, addressed, present
@@ -50,7 +50,7 @@ def command(session: Session, vm: str, nic: str, wanted: str, timeout: float) ->
     name = words.text(nic if found is None else found["name"] or found["mac"])
     mac = "" if found is None or found["name"] is None else f" ({words.text(found['mac'])})"
     state = "is gone" if wanted == "gone" else "is there"
-    addresses = "" if wanted == "gone" else "".join(f", {nics.address_text(one)}" for one in found["addresses"])
+    addresses = "" if wanted == "gone" else "".join(f", {words.address(one)}" for one in found["addresses"])
     session.print(f"{words.text(vm)}: {name}{mac} {state}{addresses}, after {progress.seconds:.1f} s")
 
 

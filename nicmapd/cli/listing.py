@@ -1,0 +1,127 @@
+"""A list of NICs in the form that is wanted: for people, for a spreadsheet, for scripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from nicmapd.cli import columns, table, words
+from nicmapd.cli.columns import Column
+from nicmapd.cli.session import Session, encode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("table", "wide", "json", "jsonl", "csv", "name")
+
+#: What a spreadsheet would take for a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA = ("=", "+", "-", "@")
+
+
+def options(function: F) -> F:
+    """`-o`, `--columns`, `--no-headers`, `--sort`, as `output`, `chosen`, `headers`, `order`."""
+    for option in (
+        click.option(
+            "--sort",
+            "order",
+            type=columns.Order(),
+            metavar="COLUMN,...",
+            help="Sort by these columns; -COLUMN the other way round.",
+        ),
+        click.option("--no-headers", "headers", flag_value=False, default=True, help="No first line with headers."),
+        click.option(
+            "-c",
+            "--columns",
+            "chosen",
+            type=columns.Columns(),
+            metavar="COLUMN,...",
+            help=f"These columns, of {', '.join(columns.COLUMNS)}.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(FORMATS),
+            help="table (if not given), wide, json, jsonl (an object a line), csv, name (VM and NIC, for xargs).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def form(session: Session, output: str | None, chosen: Sequence[Column] | None) -> str:
+    """The format that is wanted. Raises `UsageError` where two options contradict each other."""
+    if session.json and output not in (None, "json"):
+        raise click.UsageError(f"--json and -o {output} contradict each other; give one")
+    found = "json" if session.json else output or "table"
+    session.json = found in ("json", "jsonl")
+    if chosen is not None and found not in ("table", "wide", "csv"):
+        raise click.UsageError(f"--columns is for table, wide and csv; -o {found} has its own form")
+    return found
+
+
+def show(
+    session: Session, found: Sequence[Any], *, form: str, chosen: Sequence[Column] | None = None, headers: bool = True
+) -> None:
+    """Prints NICs."""
+    if form == "json":
+        session.print_json({"items": found})
+    elif form == "jsonl":
+        session.print("".join(encode(nic) + "\n" for nic in found))
+    elif form == "name":
+        session.print(names(found))
+    elif form == "csv":
+        session.print(spreadsheet(found, chosen or _of(columns.NARROW), headers=headers))
+    else:
+        session.print(text(found, chosen, wide=form == "wide", headers=headers))
+
+
+def _of(those: Sequence[str]) -> list[Column]:
+    return [columns.COLUMNS[name] for name in those]
+
+
+def text(
+    found: Sequence[Any], chosen: Sequence[Column] | None = None, *, wide: bool = False, headers: bool = True
+) -> str:
+    """A table. If no columns are chosen, NOTE is there only if any NIC has one."""
+    shown = list(chosen) if chosen is not None else _of(columns.WIDE if wide else columns.NARROW)
+    rows = [[column.cell(nic) for column in shown] for nic in found]
+    if chosen is None and not any(row[-1].text for row in rows):
+        shown, rows = shown[:-1], [row[:-1] for row in rows]
+    names_of_columns = [column.header for column in shown]
+    return table.render(names_of_columns, rows, limit=table.terminal_width(), colour=table.colourful(), headed=headers)
+
+
+def spreadsheet(found: Sequence[Any], chosen: Sequence[Column], *, headers: bool) -> str:
+    """RFC 4180, with bare line feeds. A cell that a spreadsheet would run begins with an apostrophe: guests choose
+    their names."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    if headers:
+        writer.writerow([column.name for column in chosen])
+    for nic in found:
+        writer.writerow([_harmless(column.plain(nic)) for column in chosen])
+    return written.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def names(found: Sequence[Any]) -> str:
+    """VM and NIC, as nicmapctl, a shell and xargs take them: by the guest's name where that will do."""
+    macs = Counter((nic["vm_uuid"], nic["mac"]) for nic in found)
+    lines = []
+    for nic in found:
+        one = nic["mac"]
+        if macs[nic["vm_uuid"], nic["mac"]] > 1 and nic["alias"]:
+            one = f"alias:{nic['alias']}"
+        if nic["name"] and nic["reachable"] and not nic["name"].startswith("-"):
+            one = nic["name"]
+        vm = nic["vm_uuid"] if nic["vm"].startswith("-") else nic["vm"]
+        lines.append(f"{shlex.quote(words.text(vm))} {shlex.quote(words.text(one))}\n")
+    return "".join(lines)
