@@ -7,7 +7,7 @@ for what its sysfs says. Nothing here decides a name: join.py does.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nicmapd import agent, changes, domxml, join, probe
@@ -15,6 +15,7 @@ from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, NotFound
 from nicmapd.logs import about
 from nicmapd.model import AgentState, Domain, GuestReply, Probe, VmEntry, VmRef
+from nicmapd.numbers import Verified
 from nicmapd.ports import Hypervisor
 from nicmapd.text import printable
 
@@ -40,6 +41,7 @@ class PassMemory:
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None
     join: join.Memory = field(default_factory=join.Memory)
+    verified: Verified = field(default_factory=Verified)
     disabled: AgentFailure | None = None
     booted: bool = False
 
@@ -52,6 +54,7 @@ class PassMemory:
         self.domain_changed()
         self.capabilities = None
         self.join = self.join.after_reconnect()
+        self.verified = Verified()
         self.disabled = None
 
     def guest_booted(self) -> None:
@@ -135,7 +138,7 @@ class Interviewer:
             if not names:
                 break
             try:
-                probes.update({name: self._probe_one(vm, name, contested=name in probes) for name in names})
+                probes.update(self._look_at(vm, names, reply, memory, contested=set(probes)))
             except AgentFailure as error:
                 if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
                     raise
@@ -148,6 +151,20 @@ class Interviewer:
                 asked, probes = again, {}
             reply = again
         return _Looked(reply, asked, probes, probing=True)
+
+    def _look_at(
+        self, vm: VmRef, names: Sequence[str], reply: GuestReply, memory: PassMemory, *, contested: Collection[str]
+    ) -> dict[str, Probe]:
+        """What sysfs says of `names`. Where two seem to be one device the number of either tells nothing new."""
+        plain = [name for name in names if name not in contested]
+        found = memory.verified.look(
+            plain,
+            reply,
+            memory.join,
+            ask=lambda command: self._command(vm, command),
+            probe=lambda name: self._probe_one(vm, name, contested=False),
+        )
+        return found | {name: self._probe_one(vm, name, contested=True) for name in names if name in contested}
 
     def _probe_one(self, vm: VmRef, name: str, *, contested: bool) -> Probe:
         return probe.probe_interface(lambda command: self._command(vm, command), name, contested=contested)

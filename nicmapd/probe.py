@@ -60,6 +60,14 @@ def probe_interface(ask: Ask, name: str, *, contested: bool = False) -> Probe:
         return Probe()
 
 
+def read_file(ask: Ask, path: str) -> str | None:
+    """The first `MAX_BYTES` of a text file in the guest; None if it cannot be read. Raises `AgentFailure`."""
+    try:
+        return _Files(ask).read(path)
+    except _Unreadable:
+        return None
+
+
 class _Unreadable(Exception):
     """The guest did not let a file be read: nothing follows from that."""
 

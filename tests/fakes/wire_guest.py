@@ -58,6 +58,8 @@ class Link:
     counters: list[int] = field(default_factory=lambda: [0] * 8)
     hidden: bool = False
     bond: Link | None = None
+    number: int = field(default_factory=itertools.count(2).__next__)
+    up: bool = True
 
     def count(self, packets: int, *, sent: int | None = None) -> None:
         """Traffic: `packets` received, `sent` sent (as many if None)."""
@@ -195,6 +197,8 @@ class WireGuest:
 
     def _sysfs(self, path: str) -> str | None:
         """The text of a file, as the guest's kernel resolves its path now."""
+        if path == "/proc/net/igmp":
+            return self._igmp()
         prefix, _, rest = path.removeprefix("/sys/class/net/").partition("/")
         link = self.find(prefix)
         if link is None:
@@ -213,6 +217,13 @@ class WireGuest:
         if any(step != ".." for step in steps) or file != "uevent" or len(steps) >= len(folders):
             return None
         return self._uevent(folders[: len(folders) - len(steps)])
+
+    def _igmp(self) -> str:
+        lines = ["Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"]
+        for number, name in [(1, "lo"), *((link.number, link.name) for link in self.shown() if link.up)]:
+            lines.append(f"{number}\t{name:<10}:     1      V3\n")
+            lines.append("\t\t\t\t010000E0     1 0:00000000\t\t0\n")
+        return "".join(lines)
 
     @staticmethod
     def _uevent(folders: list[str]) -> str:

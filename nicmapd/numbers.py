@@ -1,0 +1,93 @@
+"""Interface numbers (ifindex): who bears a name now, in one file read for all, once the devices have been verified.
+
+The kernel gives each interface a number that it keeps through renames and gives no other while it lives, so what sysfs
+said of a number stays true of it. It is asked only where a reply cannot tell: members of a bond share one MAC, and
+qemu-ga gives no counters of interfaces without addresses, so that two of them could have swapped names unseen. Source:
+Linux, net/core/dev.c (dev_new_index) and net/ipv4/igmp.c: /proc/net/igmp lists number and name of what is up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nicmapd.evidence import Memory, before, fold, sights
+from nicmapd.model import GuestReply, Probe
+from nicmapd.probe import Ask, read_file
+from nicmapd.track import booted
+
+_PATH = "/proc/net/igmp"
+#: One line an interface; lines of its groups begin with tabs. A last line that was cut off has no end.
+_LINE = re.compile(r"^(\d{1,10})\t(\S{1,15})\s*:.*\n", re.MULTILINE)
+
+#: A number, and the MAC under which it was verified: an interface that comes from another namespace may bring the
+#: number of one that went there.
+_Key = tuple[int, str | None]
+
+
+def interface_numbers(ask: Ask) -> Mapping[str, int]:
+    """Number of each interface that is up, by name; empty if the guest does not tell. Raises `AgentFailure`.
+
+    Three calls. A name that is listed twice, renamed in the middle of the reading, is not in it.
+    """
+    found: dict[str, int] = {}
+    twice: set[str] = set()
+    for number, name in _LINE.findall(read_file(ask, _PATH) or ""):
+        if name in found:
+            twice.add(name)
+        found[name] = int(number)
+    return {name: number for name, number in found.items() if name not in twice}
+
+
+@dataclass(slots=True)
+class Verified:
+    """What sysfs said of which number, as long as the guest has not started anew. Lost without harm."""
+
+    _probes: dict[_Key, Probe] = field(default_factory=dict)
+
+    def look(
+        self,
+        names: Sequence[str],
+        reply: GuestReply,
+        memory: Memory,
+        *,
+        ask: Ask,
+        probe: Callable[[str], Probe],
+    ) -> dict[str, Probe]:
+        """The probes of `names`, which `reply` shows: by number where that was verified, else by `probe`.
+
+        Numbers are read only if a question comes back that an earlier pass has answered. Raises `AgentFailure`.
+        """
+        shown = sights(fold(reply))
+        if booted(before(memory), shown):
+            self._probes.clear()
+        if not self._probes and not any(_answered(name, memory) for name in names):
+            return {name: probe(name) for name in names}
+        numbers = interface_numbers(ask)
+        keys = {name: (numbers[name], shown[name].mac) for name in names if name in numbers and name in shown}
+        found = {name: self._probes[key] for name, key in keys.items() if key in self._probes}
+        rest = [name for name in names if name not in found]
+        fresh = {name: probe(name) for name in rest}
+        if any(name in keys for name in rest):
+            self._learn(keys, fresh, interface_numbers(ask), numbers)
+        return found | fresh
+
+    def _learn(
+        self,
+        keys: Mapping[str, _Key],
+        fresh: Mapping[str, Probe],
+        now: Mapping[str, int],
+        earlier: Mapping[str, int],
+    ) -> None:
+        """Keeps what was read of names that had the same number before and after, and forgets numbers that are gone."""
+        there = set(earlier.values())
+        self._probes = {key: one for key, one in self._probes.items() if key[0] in there}
+        for name, one in fresh.items():
+            if name in keys and now.get(name) == keys[name][0] and one.device is not None:
+                self._probes[keys[name]] = one
+
+
+def _answered(name: str, memory: Memory) -> bool:
+    known = memory.known.get(name)
+    return known is not None and known.probe is not None
