@@ -18,7 +18,7 @@ import pytest
 
 from tests.lab import Guest, LabHost, Nic, eventually
 from tests.lab.nicmapd import BIN, Nicmapd
-from tests.live.conftest import FreshGuest, LabGuests
+from tests.live.conftest import FreshGuest, FreshHost, LabGuests
 
 INTERVAL = 1.0
 FOLLOW = 5.0
@@ -319,6 +319,31 @@ def test_27_a_renamed_domain_keeps_its_past_and_a_new_one_of_the_name_inherits_n
 
 
 @pytest.mark.usefixtures("web1")
+def test_28_a_guest_that_migrates_is_followed_from_host_to_host(
+    daemon: Nicmapd, lab: LabHost, fresh_guest: FreshGuest, fresh_host: FreshHost
+) -> None:
+    other = fresh_host("second")
+    guest = fresh_guest("nomad", nics=[Nic(type="network", guest_name="wan0")])
+    fresh(daemon, "nomad")
+    uuid = daemon.vm("nomad")["uuid"]
+    with Nicmapd(other.uri, settings={"poll.interval": f"{INTERVAL:g}"}) as there:
+        _migrate(guest, lab, other)
+        eventually(lambda: there.get("/vms/nomad")[0] == 200, within=FOLLOW, what="known on the other host")
+        fresh(there, "nomad")
+        assert (there.vm("nomad")["uuid"], list(all_names(there, "nomad").values())) == (uuid, ["wan0"])
+        eventually(lambda: daemon.get("/vms/nomad")[0] == 404, within=FOLLOW, what="gone from this host")
+        assert daemon.get(f"/vms/{uuid}/history")[1]["items"][0]["name"] == "wan0"
+        other.connection.lookupByName("nomad").destroy()
+
+
+def _migrate(guest: Guest, source: LabHost, target: LabHost) -> None:
+    guest.shell.close()
+    words = ["migrate", "--live", "--persistent", "--undefinesource", guest.name, target.uri]
+    words += ["--migrateuri", f"unix://{target.folder}/migration.sock"]
+    done = subprocess.run(["virsh", "-c", source.uri, *words], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_30_33_a_second_daemon_on_the_same_store_is_refused(daemon: Nicmapd) -> None:
     fresh(daemon, "web1")
     environment = {**daemon.environment(), "NICMAPD_API__SOCKET": str(daemon.folder / "second.sock")}
