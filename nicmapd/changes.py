@@ -60,6 +60,25 @@ def _changes(old: VmEntry | None, new: VmEntry) -> Iterator[Change]:
         yield from _attached(entry) if earlier is None else _nic_changes(earlier, entry)
     for entry in before.values():
         yield _nic_change(ChangeKind.NIC_DETACHED, entry, f"{_called(entry)} detached", old=entry.naming.name)
+    if old is not None:
+        yield from _coming_changes(old, new)
+
+
+def _coming_changes(old: VmEntry, new: VmEntry) -> Iterator[Change]:
+    """NICs that only the configuration has now, or had."""
+    if old.coming is None or new.coming is None:
+        return  # what was, or is, is not known
+    details = {"scope": "config"}
+    known = {entry.id for entry in old.all_nics}
+    for entry in new.coming:
+        if entry.id not in known:
+            sentence = f"{entry.nic.mac} attached for the next boot ({printable(_place(entry))})"
+            yield _nic_change(ChangeKind.NIC_ATTACHED, entry, sentence, details=details)
+    left = {entry.id for entry in new.all_nics}
+    for entry in old.coming:
+        if entry.id not in left:
+            sentence = f"{entry.nic.mac} will not come with the next boot"
+            yield _nic_change(ChangeKind.NIC_DETACHED, entry, sentence, details=details)
 
 
 def _vm_changes(old: VmEntry, new: VmEntry) -> Iterator[Change]:
@@ -79,9 +98,12 @@ def _vm_changes(old: VmEntry, new: VmEntry) -> Iterator[Change]:
         )
 
 
+def _place(entry: NicEntry) -> str:
+    return entry.nic.network or entry.nic.source or entry.nic.type
+
+
 def _attached(entry: NicEntry) -> Iterator[Change]:
-    where = entry.nic.network or entry.nic.source or entry.nic.type
-    yield _nic_change(ChangeKind.NIC_ATTACHED, entry, f"{entry.nic.mac} attached ({printable(where)})")
+    yield _nic_change(ChangeKind.NIC_ATTACHED, entry, f"{entry.nic.mac} attached ({printable(_place(entry))})")
     if entry.naming.name is not None:
         yield _named(entry)
 

@@ -33,10 +33,12 @@ class PassMemory:
     """What passes over one VM remember between them; lost without harm.
 
     `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
-    answered every time, which no guest does that is paused or off.
+    answered every time, which no guest does that is paused or off. `config` is what its configuration had then: what
+    changes that is told by an event, as all that sets `domain` back.
     """
 
     domain: Domain | None = None
+    config: domxml.DomainDescription | None = None
     xml: str = ""
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None

@@ -68,7 +68,7 @@ class Keeper:
         """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
         self._board.put(entry)
         pending = self._unsaved.get(entry.vm.uuid)
-        if old == entry and pending is None:
+        if old == entry and pending is None and not changes:
             return False
         return self._save(entry, [*(pending or ()), *changes])
 

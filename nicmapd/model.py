@@ -272,6 +272,7 @@ class NicEntry:
 
     `name_since`: since when it bears this name. `seen_at`: when the guest last showed it, as far as that is
     history; while `naming.present` it is the VM's last success (`Contact`), so that an unchanged pass writes nothing.
+    `planned`: what the configuration of a running VM has of it, for the next boot.
     """
 
     id: str
@@ -281,6 +282,7 @@ class NicEntry:
     name_since: datetime | None = None
     seen_at: datetime | None = None
     statistics: Statistics | None = field(default=None, compare=False)
+    planned: HostNic | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,10 @@ class AgentStatus:
 
 @dataclass(frozen=True, slots=True)
 class VmEntry:
-    """One VM of the map with all its NICs, as of its last pass. Equal entries are the same knowledge."""
+    """One VM of the map with all its NICs, as of its last pass. Equal entries are the same knowledge.
+
+    `coming`: NICs that only the configuration of a running VM has; None if that is not known, or it has none.
+    """
 
     vm: VmRef
     host: str
@@ -303,6 +308,12 @@ class VmEntry:
     persistent: bool
     agent: AgentStatus
     nics: tuple[NicEntry, ...] = ()
+    coming: tuple[NicEntry, ...] | None = field(default=None, compare=False)
+
+    @property
+    def all_nics(self) -> tuple[NicEntry, ...]:
+        """Those that it has and those that come with its next boot."""
+        return (*self.nics, *(self.coming or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,19 +365,6 @@ class PastNic:
     naming: Naming
     since: datetime
     until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class NicFilter:
-    """Which NICs a reader wants: exact match, all given ones must hold. `mac` is lower case with colons."""
-
-    type: str | None = None
-    network: str | None = None
-    source: str | None = None
-    mac: str | None = None
-    name: str | None = None
-    state: NameState | None = None
-    ip: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,10 @@ class Hypervisor(Protocol):
         """The live XML of a running domain, the inactive one of another. Raises `errors.NotFound`."""
         ...
 
+    def config_xml(self, uuid: str) -> str:
+        """The XML with which a persistent domain will boot next, while it runs. Raises `errors.NotFound`."""
+        ...
+
     def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
         """The guest agent's raw reply to `command` (both JSON text).
 

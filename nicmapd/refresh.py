@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from nicmapd import changes, domxml, join
+from nicmapd import changes, domxml, join, pending
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
@@ -78,6 +78,7 @@ class Refresher:
             return self._remove(vm, started)
         old = self._board.entry(vm.uuid)
         entry = self._entry(domain, description, old, answer=answer, failure=failure)
+        entry = self._with_pending(entry, old, memory.config)
         self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
         memory.domain = domain if answer is not None else None
         if answer is not None:
@@ -97,6 +98,8 @@ class Refresher:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
             memory.xml = xml
         domain = memory.domain or self._hypervisor.domain(uuid)
+        if memory.domain is None:
+            memory.config = self._look_ahead(domain)
         if domain.state is not DomainState.RUNNING:
             return domain, memory.description
         # Before the guest is asked: what it changes after that must be told by an event again.
@@ -105,6 +108,16 @@ class Refresher:
             return domain, memory.description
         nics = tuple(_with_mac(nic, used) for nic in memory.description.nics)
         return domain, replace(memory.description, nics=nics)
+
+    def _look_ahead(self, domain: Domain) -> domxml.DomainDescription | None:
+        """What a running VM will boot with next; None if it has no configuration, or that cannot be read now."""
+        if not domain.persistent or not domain.state.alive:
+            return None
+        try:
+            return domxml.parse_domain(self._hypervisor.config_xml(domain.vm.uuid))
+        except (Invalid, Unavailable) as error:
+            _log.debug("%s: what is pending is not known: %s", printable(domain.vm.name), error.message)
+            return None
 
     def _reason_not_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
@@ -159,7 +172,7 @@ class Refresher:
         failure: AgentFailure | None,
     ) -> VmEntry:
         now = self._clock.now()
-        matched = changes.match(old.nics if old else (), description.nics)
+        matched = changes.match(old.all_nics if old else (), description.nics)
         if answer is None:
             nics = tuple(
                 self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
@@ -176,6 +189,24 @@ class Refresher:
             persistent=domain.persistent,
             agent=_agent_status(old.agent if old else None, now, answer=answer, failure=failure),
             nics=nics,
+        )
+
+    def _with_pending(self, entry: VmEntry, old: VmEntry | None, config: domxml.DomainDescription | None) -> VmEntry:
+        """`entry` with what its next boot will change."""
+        if not entry.state.alive:
+            return replace(entry, coming=())
+        if config is None:
+            return entry
+        found, left = pending.counterparts([one.nic for one in entry.nics], config.nics)
+        now = self._clock.now()
+        before = changes.match(old.all_nics if old else (), left)
+        return replace(
+            entry,
+            nics=tuple(replace(one, planned=planned) for one, planned in zip(entry.nics, found, strict=True)),
+            coming=tuple(
+                NicEntry(known.id if known else self._new_id(), nic, Naming(), now, planned=nic)
+                for nic, known in zip(left, before, strict=True)
+            ),
         )
 
     def _unanswered(self, nic: HostNic, old: NicEntry | None, now: datetime) -> NicEntry:

@@ -55,7 +55,7 @@ class Changing:
             return Response(status_code=204, headers=headers)
         # What is told is what is known now: meanwhile a pass may have found more.
         now = self._context.board.entry(entry.vm.uuid)
-        nic = next((one for one in now.nics if one.id == done.nic.id), None) if now is not None else None
+        nic = next((one for one in now.all_nics if one.id == done.nic.id), None) if now is not None else None
         vm, shown = (now, nic) if now is not None and nic is not None else (done.vm, done.nic)
         return self._nic(vm, shown, status=202, headers={"Location": _location(vm, shown), **headers})
 
@@ -72,9 +72,9 @@ class Changing:
                     raise
                 raise PreconditionFailed(f"{error.message}; nothing was changed", **error.details) from error
             if seen is not None and not preconditions.still_matches(seen, self._etag(entry, nic)):
+                shown = selection.selector(nic.nic, nic.naming, entry.all_nics)
                 raise PreconditionFailed(
-                    f"more is known of {selection.selector(nic.nic, nic.naming, entry.nics)} than when it was read; "
-                    "nothing was changed. Read it again",
+                    f"more is known of {shown} than when it was read; nothing was changed. Read it again",
                     etag=self._etag(entry, nic),
                 )
             return nic
@@ -97,7 +97,7 @@ def _who(request: Request) -> str:
 
 
 def _location(entry: VmEntry, nic: NicEntry) -> str:
-    chosen = selection.selector(nic.nic, nic.naming, entry.nics)
+    chosen = selection.selector(nic.nic, nic.naming, entry.all_nics)
     return f"/vms/{entry.vm.uuid}/interfaces/{quote(chosen, safe=':')}"
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nicmapd.api import wanted
 from nicmapd.model import (
     AgentState,
     ChangeKind,
@@ -18,19 +17,20 @@ from nicmapd.model import (
     NameState,
     StackKind,
 )
+from nicmapd.pending import PendingKind
 
 Mac = Annotated[str, Field(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}$", examples=["52:54:00:3f:2e:b8"])]
 Uuid = Annotated[str, Field(examples=["6ba7b810-9dad-41d1-80b4-00c04fd430c8"])]
 Age = Annotated[float | None, Field(ge=0, description="seconds", examples=[3.2])]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
     """Every member is always there; clients take members that they do not know."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Agent(_Document):
+class Agent(Document):
     """State of a VM's qemu-guest-agent."""
 
     state: AgentState
@@ -42,7 +42,7 @@ class Agent(_Document):
     version: str | None = Field(examples=["9.2.0"])
 
 
-class Vm(_Document):
+class Vm(Document):
     """A VM: one libvirt domain."""
 
     name: str = Field(examples=["web1"])
@@ -58,7 +58,7 @@ class Vm(_Document):
     nic_count: int = Field(ge=0)
 
 
-class Address(_Document):
+class Address(Document):
     """An address that reaches a NIC, and the guest interface that has it."""
 
     ip: str = Field(examples=["192.168.122.10"])
@@ -67,7 +67,7 @@ class Address(_Document):
     interface: str = Field(examples=["eth0"])
 
 
-class Layer(_Document):
+class Layer(Document):
     """A guest interface that stands on a NIC."""
 
     name: str = Field(examples=["bond0"])
@@ -75,7 +75,7 @@ class Layer(_Document):
     mac: Mac | None
 
 
-class Counters(_Document):
+class Counters(Document):
     """The guest's own counters of an interface."""
 
     rx_bytes: int | None
@@ -88,7 +88,14 @@ class Counters(_Document):
     tx_dropped: int | None
 
 
-class Nic(_Document):
+class Pending(Document):
+    """What the next boot of a running VM changes of a NIC."""
+
+    kind: PendingKind = Field(description="attach: it comes then; detach: it is gone then; change: see differs")
+    differs: dict[str, str | None] = Field(description="members of the NIC that change, and what they will be")
+
+
+class Nic(Document):
     """A NIC of a VM, as the domain XML and the guest show it."""
 
     vm: str = Field(examples=["web1"])
@@ -122,6 +129,9 @@ class Nic(_Document):
     age: Age = Field(description="seconds since the guest last showed it")
     agent_state: AgentState | None = Field(description="the VM's agent; null for a map of the past")
     statistics: Counters | None
+    pending: Pending | None = Field(
+        description="what the next boot changes; null: nothing, it is not known, or the VM does not run"
+    )
 
 
 class PastNic(Nic):
@@ -131,7 +141,7 @@ class PastNic(Nic):
     to: datetime | None = Field(description="until when it was; null: it still is")
 
 
-class HistoryItem(_Document):
+class HistoryItem(Document):
     """One stretch of time in which the same was known of a NIC."""
 
     name: str | None = Field(examples=["eth0"])
@@ -155,33 +165,33 @@ class HistoryItem(_Document):
     reason: str
 
 
-class VmPage(_Document):
+class VmPage(Document):
     """Some VMs, by name."""
 
     items: list[Vm]
     next: str | None = Field(description="give it as `cursor` for the next page; null: this is the last one")
 
 
-class NicList(_Document):
+class NicList(Document):
     """The NICs of a VM, in the order of its XML."""
 
     items: list[Nic | PastNic]
 
 
-class NicPage(_Document):
+class NicPage(Document):
     """Some NICs, by VM name."""
 
     items: list[Nic | PastNic]
     next: str | None = Field(description="give it as `cursor` for the next page; null: this is the last one")
 
 
-class History(_Document):
+class History(Document):
     """What was known, newest first."""
 
     items: list[HistoryItem]
 
 
-class ChangeItem(_Document):
+class ChangeItem(Document):
     """One thing that became different."""
 
     kind: ChangeKind
@@ -207,7 +217,7 @@ class FeedEvent(ChangeItem):
     details: dict[str, Any] = Field(description="what else is different, by kind: addresses, stack, candidates, ...")
 
 
-class Refreshed(_Document):
+class Refreshed(Document):
     """What asking the guest came to, and its NICs after that."""
 
     items: list[Nic]
@@ -217,41 +227,7 @@ class Refreshed(_Document):
     seconds: float = Field(ge=0)
 
 
-class NetworkNic(_Document):
-    """A NIC on a network."""
-
-    vm: str
-    vm_uuid: Uuid
-    mac: Mac
-    alias: str | None
-    target: str | None
-    model: str | None
-    link: str
-    name: str | None = Field(description="the guest's name of it; null when not known for certain")
-    name_state: NameState
-    addresses: list[Address]
-
-
-class Network(_Document):
-    """A libvirt network, with the NICs on it."""
-
-    name: str = Field(examples=["default"])
-    uuid: Uuid
-    active: bool
-    persistent: bool
-    autostart: bool
-    bridge: str | None = Field(examples=["virbr0"])
-    forward: str | None = Field(description="nat, route, open, bridge, ...; null: isolated", examples=["nat"])
-    interfaces: list[NetworkNic]
-
-
-class NetworkList(_Document):
-    """libvirt's networks, by name."""
-
-    items: list[Network]
-
-
-class LibvirtLink(_Document):
+class LibvirtLink(Document):
     """The connection to libvirt."""
 
     connected: bool
@@ -261,7 +237,7 @@ class LibvirtLink(_Document):
     uri: str
 
 
-class StoreState(_Document):
+class StoreState(Document):
     """Whether the map can be written down."""
 
     state: Literal["ok", "degraded"]
@@ -272,7 +248,7 @@ class StoreState(_Document):
     )
 
 
-class Passes(_Document):
+class Passes(Document):
     """How the passes over the guests go; seconds."""
 
     last_age: Age = Field(description="since the last finished pass")
@@ -283,7 +259,7 @@ class Passes(_Document):
     overdue: bool
 
 
-class VmCounts(_Document):
+class VmCounts(Document):
     """VMs by what is known of them; states that no VM is in are left out."""
 
     total: int
@@ -291,14 +267,14 @@ class VmCounts(_Document):
     by_freshness: dict[str, int]
 
 
-class NicCounts(_Document):
+class NicCounts(Document):
     """NICs, and those of them whose guest name is known."""
 
     total: int
     named: int
 
 
-class Oldest(_Document):
+class Oldest(Document):
     """The running VM that has not answered for longest."""
 
     vm: str
@@ -306,13 +282,13 @@ class Oldest(_Document):
     age: float
 
 
-class You(_Document):
+class You(Document):
     """Whoever asks."""
 
     may_change: bool = Field(description="whether POST, PATCH and DELETE are for this client")
 
 
-class Status(_Document):
+class Status(Document):
     """The daemon, and the map in figures."""
 
     state: Literal["ok", "degraded"]
@@ -331,19 +307,19 @@ class Status(_Document):
     you: You
 
 
-class Alive(_Document):
+class Alive(Document):
     """The process answers."""
 
     status: Literal["alive"]
 
 
-class Ready(_Document):
+class Ready(Document):
     """The map can be relied on."""
 
     status: Literal["ready"]
 
 
-class Pointer(_Document):
+class Pointer(Document):
     """What there is under this address."""
 
     name: Literal["nicmapd"]
@@ -397,10 +373,6 @@ ALL: tuple[type[BaseModel], ...] = (
     History,
     FeedEvent,
     Refreshed,
-    wanted.NewNic,
-    wanted.NicChange,
-    Network,
-    NetworkList,
     Status,
     Alive,
     Ready,

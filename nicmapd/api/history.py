@@ -82,7 +82,7 @@ def _moved(entry: VmEntry, name: str, bearer: PastNic) -> NotFound:
     vm = clean(entry.vm.name)
     until = rendering.moment(bearer.until)
     since = f" at {until}" if until else ""
-    nic = next((one for one in entry.nics if one.id == bearer.nic_id), None)
+    nic = next((one for one in entry.all_nics if one.id == bearer.nic_id), None)
     if nic is None:
         return NotFound(
             f'{vm} has no NIC named "{name}" any more: it was detached ({bearer.nic.mac}){since}',
@@ -90,7 +90,7 @@ def _moved(entry: VmEntry, name: str, bearer: PastNic) -> NotFound:
             mac=bearer.nic.mac,
             detached_at=until,
         )
-    mac = selection.selector(nic.nic, nic.naming, entry.nics)
+    mac = selection.selector(nic.nic, nic.naming, entry.all_nics)
     if nic.naming.name is None:
         return NotFound(
             f'{vm} has no NIC named "{name}" any more{since}: what bore it ({mac}) has no certain name now: '

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import documents, query, rendering
+from nicmapd.api import network_documents, query, rendering
 from nicmapd.api.context import Context
 from nicmapd.api.edge import segment
 from nicmapd.api.routes import Route
@@ -58,7 +58,7 @@ class NetworkViews:
         board = self._context.board
         for entry in board.entries():
             sight = board.sight(entry)
-            for nic in entry.nics:
+            for nic in entry.all_nics:
                 if nic.nic.network is not None:
                     found.setdefault(nic.nic.network, []).append(rendering.nic_on_network(sight, nic))
         return found
@@ -80,7 +80,7 @@ def routes(handlers: NetworkViews) -> list[Route]:
             "listNetworks",
             "libvirt's networks and the NICs on them",
             "By name; the NICs by VM and guest name. 503 while libvirt is away.",
-            documents.NetworkList,
+            network_documents.NetworkList,
             "networks",
             problems=(400, 413, 503),
         ),
@@ -90,7 +90,7 @@ def routes(handlers: NetworkViews) -> list[Route]:
             "getNetwork",
             "One libvirt network",
             "With the NICs on it.",
-            documents.Network,
+            network_documents.Network,
             "networks",
             path_keys=(NETWORK,),
             problems=(400, 404, 413, 503),

@@ -116,7 +116,7 @@ class Reading:
         if place is not None:
             same = self._board.entry(place[1])
             if same is not None and same.vm.name == place[0]:
-                ids = [one.id for one in same.nics]
+                ids = [one.id for one in same.all_nics]
                 # A NIC that was detached since: its VM is shown from the start again, rather twice than never.
                 yield same, ids.index(place[2]) + 1 if place[2] in ids else 0
             place = place[:2]
@@ -125,7 +125,7 @@ class Reading:
 
     def _fitting(self, entry: VmEntry, wanted: Wanted, *, start: int = 0) -> list[NicEntry]:
         """The NICs of a VM, from `start` on, that are wanted."""
-        found = [nic for nic in entry.nics[start:] if wanted.fits(nic.nic, nic.naming)]
+        found = [nic for nic in entry.all_nics[start:] if wanted.fits(nic.nic, nic.naming)]
         if found and wanted.state is not None:
             sight = self._board.sight(entry)
             found = [nic for nic in found if sight.name_state(nic) is wanted.state]
@@ -155,7 +155,7 @@ class Reading:
             raise NotFound(f"the VM {clean(entry.vm.name)} is gone from this host")
         if not outcome.answered:
             raise AgentFailure(outcome.sentence, state=outcome.agent.value)
-        documents = await self._documents([(now, nic) for nic in now.nics])
+        documents = await self._documents([(now, nic) for nic in now.all_nics])
         return rendering.reply(rendering.outcome(outcome, documents))
 
 

@@ -29,6 +29,7 @@ from nicmapd.model import (
     Statistics,
     Verdict,
 )
+from nicmapd.pending import pending
 from nicmapd.ports import Network
 from nicmapd.status import DaemonStatus
 
@@ -112,7 +113,14 @@ def nic(sight: Sight, entry: NicEntry, *, now: datetime) -> Json:
         "age": seconds(age),
         "agent_state": sight.entry.agent.state.value,
         "statistics": _counters(entry.statistics),
+        "pending": _pending(sight, entry),
     }
+
+
+def _pending(sight: Sight, entry: NicEntry) -> Json | None:
+    """What the VM's next boot changes of a NIC."""
+    found = pending(sight.entry, entry)
+    return None if found is None else {"kind": found.kind.value, "differs": dict(found.differs)}
 
 
 def _reason(sight: Sight, naming: Naming) -> str:
@@ -137,6 +145,7 @@ def past_nic(past: PastNic, *, host: str | None) -> Json:
         "age": None,
         "agent_state": None,
         "statistics": None,
+        "pending": None,
         "from": moment(past.since),
         "to": moment(past.until),
     }
@@ -250,6 +259,7 @@ def nic_on_network(sight: Sight, entry: NicEntry) -> Json:
         "name": entry.naming.name,
         "name_state": sight.name_state(entry).value,
         "addresses": _addresses(entry.naming),
+        "pending": _pending(sight, entry),
     }
 
 

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd.api import documents, problems, query
+from nicmapd.api.network_documents import NetworkList
+from nicmapd.api.wanted import SENT
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -152,8 +154,9 @@ def components() -> dict[str, Any]:
     """The schemas of all documents, for `components/schemas`."""
     from pydantic.json_schema import models_json_schema
 
+    models: list[type[BaseModel]] = [*documents.ALL, *SENT, NetworkList]
     _, definitions = models_json_schema(
-        [(model, "serialization") for model in documents.ALL],
+        [(model, "serialization") for model in models],
         ref_template="#/components/schemas/{model}",
     )
     found: dict[str, Any] = definitions["$defs"]

@@ -74,14 +74,14 @@ def find_nic(entry: VmEntry, text: str) -> NicEntry:
         return _by_mac(entry, query.mac(text))
     kind, separator, value = text.partition(":")
     if separator and kind == "alias":
-        return _only(entry, [one for one in entry.nics if one.nic.alias == value], text)
+        return _only(entry, [one for one in entry.all_nics if one.nic.alias == value], text)
     if separator and kind == "dev":
-        return _only(entry, [one for one in entry.nics if one.nic.target == value], text)
+        return _only(entry, [one for one in entry.all_nics if one.nic.target == value], text)
     name = clean(text)
-    bearers = [one for one in entry.nics if one.naming.name == name]
+    bearers = [one for one in entry.all_nics if one.naming.name == name]
     if bearers:
         return _only(entry, bearers, name)
-    maybe = [one for one in entry.nics if name in one.naming.candidates]
+    maybe = [one for one in entry.all_nics if name in one.naming.candidates]
     if maybe:
         _ambiguous(
             entry,
@@ -93,11 +93,11 @@ def find_nic(entry: VmEntry, text: str) -> NicEntry:
 
 
 def _by_mac(entry: VmEntry, mac: str) -> NicEntry:
-    found = [one for one in entry.nics if one.nic.mac == mac]
+    found = [one for one in entry.all_nics if one.nic.mac == mac]
     if not found:
-        users = [one for one in entry.nics if one.naming.guest_mac == mac]
+        users = [one for one in entry.all_nics if one.naming.guest_mac == mac]
         if users:
-            used = selector(users[0].nic, users[0].naming, entry.nics)
+            used = selector(users[0].nic, users[0].naming, entry.all_nics)
             raise NotFound(
                 f"{_vm(entry)} has no NIC with the MAC {mac} in its domain XML; its guest uses it on {used}",
                 vm_uuid=entry.vm.uuid,
@@ -117,9 +117,9 @@ def _only(entry: VmEntry, found: Sequence[NicEntry], text: str) -> NicEntry:
 
 def _deny(entry: VmEntry, text: str) -> NoReturn:
     """There is no such MAC, alias or device; a guest may call one of its NICs so, and that is said."""
-    bearers = [one for one in entry.nics if one.naming.name == text]
+    bearers = [one for one in entry.all_nics if one.naming.name == text]
     if bearers:
-        used = selector(bearers[0].nic, bearers[0].naming, entry.nics)
+        used = selector(bearers[0].nic, bearers[0].naming, entry.all_nics)
         raise NotFound(
             f"{_vm(entry)} has no NIC {text}; its guest calls {used} so, but a name of this form is not taken for one",
             vm_uuid=entry.vm.uuid,
@@ -129,7 +129,7 @@ def _deny(entry: VmEntry, text: str) -> NoReturn:
 
 
 def _ambiguous(entry: VmEntry, found: Sequence[NicEntry], message: str) -> NoReturn:
-    raise Ambiguous(message, candidates=[selector(one.nic, one.naming, entry.nics) for one in found])
+    raise Ambiguous(message, candidates=[selector(one.nic, one.naming, entry.all_nics) for one in found])
 
 
 def _count(found: Sequence[NicEntry]) -> str:
@@ -142,10 +142,10 @@ def _vm(entry: VmEntry) -> str:
 
 def _what_there_is(entry: VmEntry) -> str:
     """The names or MACs of its NICs, for the text of an error."""
-    shown = [one.naming.name or one.nic.mac for one in entry.nics[:6]]
+    shown = [one.naming.name or one.nic.mac for one in entry.all_nics[:6]]
     if not shown:
         return "it has no NICs at all"
-    return f"it has {', '.join(shown)}{', ...' if len(entry.nics) > len(shown) else ''}"
+    return f"it has {', '.join(shown)}{', ...' if len(entry.all_nics) > len(shown) else ''}"
 
 
 # -- filters of lists of NICs

@@ -83,3 +83,6 @@ class NicChange(BaseModel):
     link: Literal["up", "down"] = Field("up", description="the cable")
     network: str = Field("", min_length=1, max_length=256, description="another libvirt network", examples=["default"])
     mac: str = Field("", pattern=SINGLE_MAC, description="only while the VM is off", examples=["52:54:00:3f:2e:b8"])
+
+
+SENT: tuple[type[BaseModel], ...] = (NewNic, NicChange)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from nicmapd import changes, domxml, render
+from nicmapd import changes, domxml, pending, render
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.change.macs import Macs
 from nicmapd.change.turns import Turns, Workers
 from nicmapd.errors import AgentFailure, Conflict, NicmapError, NotFound, Unavailable
 from nicmapd.logs import about
-from nicmapd.model import ConnectionStatus, DomainState, Naming, NicEntry, Outcome, VmEntry, VmRef
+from nicmapd.model import ConnectionStatus, DomainState, HostNic, Naming, NicEntry, Outcome, VmEntry, VmRef
 from nicmapd.ports import Clock, DomainXml, HypervisorChanges, Networks
 from nicmapd.text import printable
 
@@ -110,14 +110,7 @@ class Ground:
             await self.show(uuid)
         domain = await self.workers.run(lambda: self.hypervisor.look(uuid))
         entry = self.entry(uuid, domain)
-        try:
-            nic = await selection.choice(entry)
-        except NotFound:
-            if selection.by_name or domain.live is None or domain.config is None:
-                raise
-            # Only in the configuration: it comes with the next boot.
-            entry = replace(entry, nics=_entries(entry, domain.config, self.clock))
-            nic = await selection.choice(entry)
+        nic = await selection.choice(entry)
         live = render.find_interface(domain.live, nic.nic) if domain.live is not None else None
         config = render.find_interface(domain.config, nic.nic) if domain.config is not None else None
         if live is None and config is None:
@@ -153,16 +146,27 @@ class Ground:
         entry = self.board.entry(uuid)
         if entry is None:
             raise NotFound("the VM is gone from this host")
-        nics = _entries(entry, domain.live or domain.config or "", self.clock)
-        state = entry.state if domain.live is not None else DomainState.OFF
-        return replace(entry, state=state, nics=nics)
+        config = () if domain.config is None else domxml.parse_domain(domain.config).nics
+        if domain.live is None:
+            return replace(entry, state=DomainState.OFF, nics=self._known(entry, config), coming=())
+        live = domxml.parse_domain(domain.live).nics
+        _, left = pending.counterparts(live, config)
+        return replace(entry, nics=self._known(entry, live), coming=self._known(entry, left))
+
+    def _known(self, entry: VmEntry, nics: Sequence[HostNic]) -> tuple[NicEntry, ...]:
+        """NICs of libvirt, each with what the map knows of it."""
+        known = changes.match(entry.all_nics, nics)
+        return tuple(
+            replace(old, nic=nic) if old is not None else NicEntry("", nic, Naming(), self.clock.now())
+            for nic, old in zip(nics, known, strict=True)
+        )
 
     def on_board(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry] | None:
         """A NIC as the map has it now."""
         entry = self.board.entry(uuid)
         if entry is None:
             return None
-        found = [one for one in entry.nics if one.nic.mac == mac and alias in (None, one.nic.alias)]
+        found = [one for one in entry.all_nics if one.nic.mac == mac and alias in (None, one.nic.alias)]
         return (entry, found[0]) if found else None
 
     async def now(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry]:
@@ -173,21 +177,10 @@ class Ground:
             return found
         domain = await self.workers.run(lambda: self.hypervisor.look(uuid))
         entry = self.entry(uuid, domain)
-        for xml in (domain.live, domain.config):
-            for one in _entries(entry, xml, self.clock) if xml is not None else ():
-                if one.nic.mac == mac:
-                    return entry, one
+        there = next((one for one in entry.all_nics if one.nic.mac == mac), None)
+        if there is not None:
+            return entry, there
         raise Conflict(f"the NIC {mac} was there a moment ago, and somebody has removed it since")
-
-
-def _entries(entry: VmEntry, xml: str, clock: Clock) -> tuple[NicEntry, ...]:
-    """The NICs of an XML, each with what the map knows of it."""
-    nics = domxml.parse_domain(xml).nics
-    known = changes.match(entry.nics, nics)
-    return tuple(
-        replace(old, nic=nic) if old is not None else NicEntry("", nic, Naming(), clock.now())
-        for nic, old in zip(nics, known, strict=True)
-    )
 
 
 def _uncertain(reason: str, state: str) -> Conflict:

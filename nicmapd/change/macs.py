@@ -49,7 +49,7 @@ class Macs:
         # The map may be older than the last change of another tool: for a MAC that somebody chose, libvirt is asked.
         taken = dict(self._hypervisor.macs()) if asked else {}
         for entry in self._board.entries():
-            for one in entry.nics:
+            for one in entry.all_nics:
                 taken.setdefault(one.nic.mac, entry.vm.name)
         return taken
 

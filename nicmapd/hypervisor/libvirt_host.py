@@ -169,6 +169,9 @@ class LibvirtHypervisor:
     def domain_xml(self, uuid: str) -> str:
         return self._read(uuid, "read the XML of", lambda line: line.call(uuid, _xml))
 
+    def config_xml(self, uuid: str) -> str:
+        return self._read(uuid, "read the configuration of", lambda line: line.call(uuid, _config_xml))
+
     def rx_filter(self, uuid: str) -> Mapping[str, str]:
         if not self._rx_filter:
             return {}
@@ -251,6 +254,10 @@ def _domain(domain: Any, state: int, *, persistent: bool) -> Domain:
 
 def _xml(domain: Any) -> str:
     return str(domain.XMLDesc(0))
+
+
+def _config_xml(domain: Any) -> str:
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def _ask(domain: Any, command: str, timeout: int) -> str:

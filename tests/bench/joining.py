@@ -117,6 +117,9 @@ class _Counting:
     def domain_xml(self, uuid: str) -> str:
         return self.real.domain_xml(uuid)
 
+    def config_xml(self, uuid: str) -> str:
+        return self.real.config_xml(uuid)
+
     def rx_filter(self, uuid: str) -> Mapping[str, str]:
         return self.real.rx_filter(uuid)
 

@@ -189,6 +189,9 @@ class SimulatedHypervisor:
         # Made anew each time, as by libvirt: what comes from there is in the caches, what nicmapd remembers may not be.
         return _xml(self._numbers[uuid], self._domains[uuid].vm)
 
+    def config_xml(self, uuid: str) -> str:
+        return self.domain_xml(uuid)
+
     def rx_filter(self, uuid: str) -> Mapping[str, str]:  # noqa: ARG002  as the port says
         return {}
 

@@ -176,6 +176,15 @@ class FakeHypervisor:
         self.asked.append("domain_xml")
         return self._vm(uuid).xml()
 
+    def config_xml(self, uuid: str) -> str:
+        self.asked.append("config_xml")
+        vm = self._vm(uuid)
+        return vm.xml_of(self._configured(vm), active=False)
+
+    def _configured(self, vm: FakeVm) -> Sequence[FakeNic]:
+        """The NICs with which it will boot next."""
+        return vm.nics
+
     def rx_filter(self, uuid: str) -> Mapping[str, str]:
         vm = self._vm(uuid)
         if not self.rx_filters:

@@ -67,6 +67,9 @@ class FakeLibvirt(FakeHypervisor):
         self.leaving.discard((vm.uuid, nic.alias))
         self.event(EventKind.DEVICE_REMOVED, vm, nic.alias)
 
+    def _configured(self, vm: FakeVm) -> Sequence[FakeNic]:
+        return self.config[vm.uuid]
+
     # -- the ports
 
     def look(self, uuid: str) -> DomainXml:

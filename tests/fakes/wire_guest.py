@@ -146,6 +146,9 @@ class WireGuest:
             "</devices></domain>"
         )
 
+    def config_xml(self, uuid: str) -> str:
+        return self.domain_xml(uuid)
+
     def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
         assert uuid == self.vm.uuid
         assert timeout > 0

@@ -81,6 +81,11 @@ def settled(daemon: Nicmapd, guest: Guest) -> None:
     )
 
 
+def pending(daemon: Nicmapd, vm: str) -> dict[str, str]:
+    """MAC -> what the next boot does to it."""
+    return {nic["mac"]: nic["pending"]["kind"] for nic in daemon.nics(vm) if nic["pending"] is not None}
+
+
 def test_a_nic_is_attached_named_used_and_detached_by_its_name(daemon: Nicmapd, fresh_guest: FreshGuest) -> None:
     guest = two(fresh_guest, "plug")
     settled(daemon, guest)
@@ -262,9 +267,16 @@ def test_transient_live_only_and_config_only(daemon: Nicmapd, fresh_guest: Fresh
     assert (live in macs(guest), live in macs(guest, config=True)) == (True, False)
     assert (config in macs(guest), config in macs(guest, config=True)) == (False, True)
     assert daemon.ask("POST", "/vms/scopes/interfaces", {**NIC, "mac": config}).status == 409
+    assert pending(daemon, "scopes") == {live: "detach", config: "attach"}
     for mac in (live, config):
         assert detach(daemon, guest, mac).status == 204
     settled(daemon, guest)
+    assert pending(daemon, "scopes") == {}
+
+    # What virsh does to the configuration is seen by libvirt's event, not by the next full comparison.
+    first = macs(guest)[0]
+    guest.domain.detachDeviceFlags(guest.interface_xml(first), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    eventually(lambda: pending(daemon, "scopes") == {first: "detach"}, within=SLACK, what="what is pending")
 
     guest.domain.undefine()  # it runs on as a transient one
     eventually(lambda: daemon.vm("scopes")["persistent"] is False, within=SLACK)

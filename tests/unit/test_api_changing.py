@@ -214,6 +214,50 @@ def test_a_new_mac_is_where_the_answer_says(host: ChangeableHost) -> None:
     assert ask(host.app, answer.headers["content-location"]).json["mac"] == "52:54:00:0a:0b:0c"
 
 
+# -- what comes with the next boot
+
+
+def test_a_nic_of_the_configuration_alone_is_shown_as_what_it_is(host: ChangeableHost) -> None:
+    body = {**NIC, "network": "storage", "mac": "52:54:00:ab:cd:ef", "scope": "config"}
+    answer = send(host, "POST", NICS, body, prefer="wait=5")
+    coming = {"kind": "attach", "differs": {}}
+    assert (answer.status, answer.json["pending"], answer.json["name_state"]) == (201, coming, "never")
+    assert ask(host.app, answer.headers["location"]).json["pending"] == coming
+    shown = ask(host.app, NICS).json["items"]
+    assert [(nic["mac"], nic["pending"]) for nic in shown] == [
+        ("52:54:00:00:01:00", None),
+        ("52:54:00:00:01:01", None),
+        ("52:54:00:ab:cd:ef", coming),
+    ]
+    assert ask(host.app, "/vms/web1").json["nic_count"] == 2
+    assert [nic["pending"] for nic in ask(host.app, "/networks/storage").json["interfaces"]] == [coming]
+    assert len(ask(host.app, "/interfaces").json["items"]) == 3
+
+
+def test_a_nic_that_the_next_boot_will_not_have_says_so(host: ChangeableHost) -> None:
+    answer = send(host, "POST", NICS, {**NIC, "scope": "live"})
+    assert answer.json["pending"] == {"kind": "detach", "differs": {}}
+
+
+def test_a_nic_that_the_next_boot_will_change_says_how(host: ChangeableHost, vm: FakeVm) -> None:
+    etag = ask(host.app, f"{NICS}/eth0").headers["etag"]
+    planned = host.libvirt.config[vm.uuid][0]
+    planned.link, planned.network = "down", "storage"  # virsh edit
+    host.look(vm)
+    answer = ask(host.app, f"{NICS}/eth0")
+    differs = {"link": "down", "network": "storage", "source": "storage"}
+    assert answer.json["pending"] == {"kind": "change", "differs": differs}
+    assert answer.headers["etag"] != etag
+    vm.state = DomainState.OFF
+    host.look(vm)
+    assert ask(host.app, f"{NICS}/52:54:00:00:01:00").json["pending"] is None
+
+
+def test_of_a_transient_vm_nothing_is_pending(host: ChangeableHost) -> None:
+    host.add("brief", persistent=False)
+    assert ask(host.app, "/vms/brief/interfaces/eth0").json["pending"] is None
+
+
 # -- networks
 
 

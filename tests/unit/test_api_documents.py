@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from nicmapd import errors
-from nicmapd.api import create_app, documents, problems
+from nicmapd.api import create_app, documents, network_documents, problems
 from tests.fakes.asgi import ask
 from tests.fakes.world import make_world
 
@@ -70,8 +70,8 @@ def openapi(app: Any) -> dict[str, Any]:
         ("/vms/old/interfaces/eth0", documents.Nic, "GET"),
         ("/vms/web1/history", documents.History, "GET"),
         ("/vms/web1/refresh", documents.Refreshed, "POST"),
-        ("/networks", documents.NetworkList, "GET"),
-        ("/networks/default", documents.Network, "GET"),
+        ("/networks", network_documents.NetworkList, "GET"),
+        ("/networks/default", network_documents.Network, "GET"),
         ("/status", documents.Status, "GET"),
         ("/healthz", documents.Alive, "GET"),
         ("/readyz", documents.Ready, "GET"),
@@ -133,7 +133,7 @@ def test_every_route_is_in_the_manual(method: str, path: str) -> None:
 
 MODELS = (
     *("Vm", "Agent", "Nic", "HistoryItem", "Status", "Refreshed", "FeedEvent"),
-    *("NewNetworkNic", "NewDirectNic", "NicChange", "Network", "NetworkNic"),
+    *("NewNetworkNic", "NewDirectNic", "NicChange", "Network", "NetworkNic", "Pending"),
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -414,6 +415,27 @@ def test_who_asked_is_in_the_log_and_in_the_feed(
         ("nic.link", WHO),
         ("nic.detached", WHO),
     ]
+
+
+def test_what_comes_with_the_next_boot_is_in_the_feed_too(host: ChangeableHost, vm: FakeVm) -> None:
+    attach(host, vm, mac=NEW, scope="config")
+    detach(host, vm, NEW)
+    found = [item.change for item in host.feed() if item.change.mac == NEW]
+    assert [(one.kind.value, one.details["scope"], one.details["by"]) for one in found] == [
+        ("nic.attached", "config", WHO),
+        ("nic.detached", "config", WHO),
+    ]
+
+
+def test_what_is_still_to_come_is_not_told_anew_after_a_restart(host: ChangeableHost, vm: FakeVm) -> None:
+    attach(host, vm, mac=NEW, scope="config")
+    told = len(host.feed())
+    entry = host.board.entry(vm.uuid)
+    assert entry is not None
+    host.board.put(replace(entry, coming=None))  # as loaded from the store
+    host.look(vm)
+    assert len(host.feed()) == told
+    assert [one.nic.mac for one in host.board.entry(vm.uuid).coming or ()] == [NEW]  # type: ignore[union-attr]
 
 
 def test_what_somebody_else_does_is_not_laid_at_our_door(host: ChangeableHost, vm: FakeVm) -> None:
