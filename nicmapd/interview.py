@@ -33,12 +33,14 @@ class PassMemory:
     """What passes over one VM remember between them; lost without harm.
 
     `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
-    answered every time, which no guest does that is paused or off. `config` is what its configuration had then: what
-    changes that is told by an event, as all that sets `domain` back.
+    answered every time, which no guest does that is paused or off. `config` is its configuration, `config_xml` the
+    text of that, read at `config_at` (seconds, monotonic).
     """
 
     domain: Domain | None = None
     config: domxml.DomainDescription | None = None
+    config_xml: str = ""
+    config_at: float = 0.0
     xml: str = ""
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None

@@ -39,6 +39,9 @@ from nicmapd.text import printable
 
 _log = logging.getLogger(__name__)
 
+#: Seconds for which the configuration of a running VM to which nothing happens is not read again.
+CONFIG_SECONDS = 60.0
+
 
 class Refresher:
     """Runs passes. Thread-safe as long as two passes over one VM never run at once (watch.py sees to that)."""
@@ -98,8 +101,7 @@ class Refresher:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
             memory.xml = xml
         domain = memory.domain or self._hypervisor.domain(uuid)
-        if memory.domain is None:
-            memory.config = self._look_ahead(domain)
+        self._look_ahead(domain, memory)
         if domain.state is not DomainState.RUNNING:
             return domain, memory.description
         # Before the guest is asked: what it changes after that must be told by an event again.
@@ -109,15 +111,24 @@ class Refresher:
         nics = tuple(_with_mac(nic, used) for nic in memory.description.nics)
         return domain, replace(memory.description, nics=nics)
 
-    def _look_ahead(self, domain: Domain) -> domxml.DomainDescription | None:
-        """What a running VM will boot with next; None if it has no configuration, or that cannot be read now."""
+    def _look_ahead(self, domain: Domain, memory: PassMemory) -> None:
+        """What a running VM will boot with next, into `memory.config`: None if it has no configuration.
+
+        libvirt tells nobody when a device is added to a configuration: so after all that happens, and now and then.
+        """
         if not domain.persistent or not domain.state.alive:
-            return None
+            memory.config, memory.config_xml = None, ""
+            return
+        now = self._clock.monotonic()
+        if memory.domain is not None and now - memory.config_at < CONFIG_SECONDS:
+            return
         try:
-            return domxml.parse_domain(self._hypervisor.config_xml(domain.vm.uuid))
+            xml = self._hypervisor.config_xml(domain.vm.uuid)
+            if xml != memory.config_xml:
+                memory.config, memory.config_xml = domxml.parse_domain(xml), xml
+            memory.config_at = now
         except (Invalid, Unavailable) as error:
             _log.debug("%s: what is pending is not known: %s", printable(domain.vm.name), error.message)
-            return None
 
     def _reason_not_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory

@@ -1,6 +1,6 @@
 """Fixtures of the tests in a real browser: Debian's Chromium, driven by Playwright; no guests and no daemon.
 
-`chromium`   the browser, one a session; without one the tests are skipped
+`chromium`   the browser, for all tests here and no longer: Playwright's loop runs as long; without one they are skipped
 `serve`      serve(world) -> the address of a server of that world, for one test
 `open_page`  open_page(address, ...) -> a page that has loaded its rows; whatever it logs as an error fails the test
 """
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     with launch() as browser:
         yield browser
