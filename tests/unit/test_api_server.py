@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import http.client
 import json
@@ -176,7 +177,8 @@ def sent_before_hang_up(client: socket.socket, pieces: list[bytes], *, pause: fl
 def talk(running: Serving, data: bytes) -> tuple[int, dict[str, str], bytes]:
     """Sends `data` and gives the first answer: status, headers, body."""
     with connect(running) as client:
-        client.sendall(data)
+        with contextlib.suppress(BrokenPipeError):  # refused before it was sent
+            client.sendall(data)
         answer = http.client.HTTPResponse(client)
         answer.begin()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
