@@ -26,6 +26,7 @@ COMMANDS = {
     "history": "history",
     "networks": "networks",
     "events": "events",
+    "watch": "watch",
     "doctor": "doctor",
     "refresh": "refresh",
     "attach": "attach",

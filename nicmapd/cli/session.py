@@ -39,8 +39,12 @@ class Session:
     def client(self) -> Client:
         """The connection to the daemon."""
         if self._client is None:
-            self._client = Client(socket_path=self.socket, url=self.url, token=self._token())
+            self._client = self.connect()
         return self._client
+
+    def connect(self) -> Client:
+        """Another connection, for another thread."""
+        return Client(socket_path=self.socket, url=self.url, token=self._token())
 
     def take(self, name: str, value: Any, *, said: bool) -> None:
         """Sets an option. `said`: on the command line, which wins over the environment, also over that of the other
