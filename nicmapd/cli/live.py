@@ -15,7 +15,7 @@ GLOW = 5.0
 NEWS = 5
 
 VM, NIC, MAC, NETWORK, DEVICE, STATE, ADDRESSES, AGE, NOTE = range(9)
-HEADERS = (*nics.HEADERS, "NOTE")
+HEADERS = ("VM", "NIC", "MAC", "NETWORK", "HOST-IF", "STATE", "ADDRESSES", "AGE", "NOTE")
 
 Key = tuple[str, str]
 
@@ -43,8 +43,12 @@ class Row:
         return "bad" if self.gone is not None else nics.COLOURS.get(self.nic["name_state"], "")
 
 
+def _address(one: Any) -> str:
+    return words.text(one["ip"] if one["prefix"] is None else f"{one['ip']}/{one['prefix']}")
+
+
 def _cells(nic: Any) -> tuple[list[str], tuple[str, ...]]:
-    addresses = tuple(nics.address_text(one) for one in nic["addresses"])
+    addresses = tuple(_address(one) for one in nic["addresses"])
     cells = [
         words.text(nic["vm"]),
         words.text(nic["name"]),
