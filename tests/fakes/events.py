@@ -30,7 +30,11 @@ class EventClient:
     ) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         lines = [f"GET {target} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in (headers or {}).items())]
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         self._answer = HTTPResponse(self.socket)
