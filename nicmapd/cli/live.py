@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nicmapd.cli import nics, words
+from nicmapd.cli import columns, nics, words
 
 #: Seconds for which what changed glows: long enough to be found by somebody who looked elsewhere.
 GLOW = 5.0
@@ -15,7 +15,8 @@ GLOW = 5.0
 NEWS = 5
 
 VM, NIC, MAC, NETWORK, DEVICE, STATE, ADDRESSES, AGE, NOTE = range(9)
-HEADERS = ("VM", "NIC", "MAC", "NETWORK", "HOST-IF", "STATE", "ADDRESSES", "AGE", "NOTE")
+_COLUMNS = [columns.COLUMNS[name] for name in columns.NARROW]
+HEADERS = tuple(column.header for column in _COLUMNS)
 
 Key = tuple[str, str]
 
@@ -43,24 +44,16 @@ class Row:
         return "bad" if self.gone is not None else nics.COLOURS.get(self.nic["name_state"], "")
 
 
-def _address(one: Any) -> str:
-    return words.text(one["ip"] if one["prefix"] is None else f"{one['ip']}/{one['prefix']}")
-
-
 def _cells(nic: Any) -> tuple[list[str], tuple[str, ...]]:
-    addresses = tuple(_address(one) for one in nic["addresses"])
-    cells = [
-        words.text(nic["vm"]),
-        words.text(nic["name"]),
-        words.text(nic["mac"]),
-        words.text(nic["network"] or nic["source"] or f"({nic['type']})"),
-        words.text(nic["target"]),
-        words.text(nic["name_state"]),
-        " ".join(addresses) or "-",
-        "",
-        nics.note(nic),
-    ]
-    return cells, addresses
+    """The texts of a row, and its addresses one by one."""
+    cells = [column.cell(nic) for column in _COLUMNS]
+    texts = [cell.text for cell in cells]
+    texts[AGE] = ""
+    return texts, cells[ADDRESSES].parts
+
+
+def _key(nic: Any) -> Key:
+    return nic["vm_uuid"], nic["id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +87,7 @@ class Live:
         now = self._clock()
         found: set[Key] = set()
         for order, document in enumerate(documents):
-            key = (document["vm_uuid"], document["id"])
+            key = _key(document)
             found.add(key)
             self._put(key, document, order, now)
         for key, row in self._rows.items():
@@ -164,7 +157,10 @@ class Live:
         if self.sort == AGE:
             found.sort(key=lambda row: (row.age(now) is None, row.age(now) or 0.0))
         elif self.sort != VM:
-            found.sort(key=lambda row: (row.cells[self.sort] in ("", "-"), row.cells[self.sort].casefold()))
+            by_key = {_key(row.nic): row for row in found}
+            found = [
+                by_key[_key(nic)] for nic in columns.ordered([row.nic for row in found], [(_COLUMNS[self.sort], False)])
+            ]
         return found[::-1] if self.backwards else found
 
     def visible(self, rows: Sequence[Row], room: int) -> Sequence[Row]:

@@ -143,9 +143,7 @@ def test_it_is_sorted_by_any_column_in_both_directions(shown: Live) -> None:
     natural = column(shown, NIC)
     press(shown, "s")
     names = column(shown, NIC)
-    assert [name.casefold() for name in names if name != "-"] == sorted(
-        name.casefold() for name in natural if name != "-"
-    )
+    assert [name for name in names if name.startswith("e")] == ["ens7", "ens9", "ens10", "eth0", "eth0"]
     assert names[-2:] == ["-", "-"]
     press(shown, "r")
     assert column(shown, NIC) == names[::-1]

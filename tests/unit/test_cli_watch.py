@@ -37,7 +37,7 @@ def watch(path: Path, *arguments: str, columns: int = 120, lines: int = 24, **en
 
 
 def live(lines: list[str]) -> bool:
-    return "  live  " in lines[0]
+    return "  live  " in lines[0] and "q quit" in lines[-1]  # it is drawn from the top down
 
 
 def rename(world: World, name: str) -> None:
