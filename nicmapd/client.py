@@ -132,9 +132,9 @@ class Client:
         """Where the daemon is asked, for people."""
         return printable(self._url.geturl() if self._url else self._path)
 
-    def get(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Any:
+    def get(self, *segments: str, query: Mapping[str, str | None] | None = None, timeout: float = TIMEOUT) -> Any:
         """The document at `/segments...`; keys of `query` that are None are left out."""
-        return self._ask("GET", self._target(segments, query), timeout=TIMEOUT)
+        return self._ask("GET", self._target(segments, query), timeout=timeout)
 
     def items(self, *segments: str, query: Mapping[str, str | None] | None = None) -> Iterator[Any]:
         """The items of a list, page after page where it has pages."""

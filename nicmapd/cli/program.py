@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from nicmapd import __version__
-from nicmapd.cli import failure, words
+from nicmapd.cli import completing, failure, words
 from nicmapd.cli.session import Session, connection_options
 from nicmapd.errors import NicmapError
 
@@ -34,6 +34,9 @@ COMMANDS = {
     "link": "link",
     "wait": "wait",
 }
+
+#: click's switch: set by the scripts in completions/.
+_COMPLETION = "_NICMAPCTL_COMPLETE"
 
 _EPILOG = """\b
 Examples:
@@ -63,7 +66,7 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"nicmapd.cli.commands.{COMMANDS[cmd_name]}")
         command: click.Command = module.command
-        return command
+        return completing.enliven(command) if _COMPLETION in os.environ else command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
