@@ -29,6 +29,7 @@ class Pace:
     settings: PollConfig
     failures: int = 0
     settling: list[float] = field(default_factory=list)
+    doubted: list[float] = field(default_factory=list)
 
     @property
     def suspect(self) -> bool:
@@ -43,6 +44,11 @@ class Pace:
         """The hypervisor saw something change that may be a rename: the guest has not finished it yet."""
         if not self.settling:
             self.settling = [now + seconds for seconds in HINT_SETTLING]
+
+    def libvirt_came(self, now: float) -> None:
+        """libvirt has just been connected: if it was started anew it may not have reached the agents yet, calls them
+        not connected until it has, and no event tells of that (seen with libvirt 9.0)."""
+        self.doubted = [now + seconds for seconds in SETTLING]
 
     def reconnected(self) -> None:
         """The agent opened its channel again: what it did before counts no more."""
@@ -61,7 +67,11 @@ class Pace:
         if outcome.agent not in _POLLED:
             wait = max(wait, self.settings.resync)
         self.settling = [moment for moment in self.settling if moment > now]
-        return min(wait, self.settling[0] - now) if self.settling else wait
+        self.doubted = [moment for moment in self.doubted if moment > now]
+        moments = self.settling[:1]
+        if outcome.agent is AgentState.NOT_CONNECTED:
+            moments += self.doubted[:1]
+        return min(wait, *(moment - now for moment in moments)) if moments else wait
 
     def after_fault(self) -> float:
         """Seconds until the next look after a pass that could not be made at all (libvirt away, a defect)."""

@@ -77,6 +77,7 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._resyncing = False
+        self._came = float("-inf")
         self._synced = asyncio.Event()
         self._passes = 0
         self._last_finished: float | None = None
@@ -126,8 +127,10 @@ class Watcher:
     def _take_event(self, event: DomainEvent, arrived: float) -> None:
         self._meter.told(event.kind)
         if event.kind is EventKind.CONNECTED:
+            self._came = self._clock.monotonic()
             for watched in self._watched.values():
                 watched.forget = max(watched.forget, Forget.AGENT)  # it may have restarted while nobody told us
+                watched.pace.libvirt_came(self._came)
             self._note_resync()
             self.resync()
             return
@@ -221,6 +224,7 @@ class Watcher:
         watched = self._watched.get(vm.uuid)
         if watched is None:
             watched = self._watched[vm.uuid] = Watched(vm, Pace(self._config.poll))
+            watched.pace.libvirt_came(self._came)
         return watched
 
     def _look(self, watched: Watched, *, urgent: bool = False) -> None:

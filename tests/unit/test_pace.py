@@ -67,3 +67,20 @@ def test_a_hung_guest_is_not_followed_closely(pace: Pace) -> None:
 )
 def test_a_guest_that_cannot_answer_waits_for_its_event(pace: Pace, state: AgentState) -> None:
     assert pace.after(outcome(state), 0) == 60
+
+
+def test_an_agent_that_libvirt_has_not_reached_yet_is_looked_at_again_soon(pace: Pace) -> None:
+    now = 100.0
+    pace.libvirt_came(now)
+    looks: list[float] = []
+    while len(looks) < len(SETTLING):
+        now += pace.after(outcome(AgentState.NOT_CONNECTED), now)
+        looks.append(now - 100)
+    assert looks == pytest.approx(SETTLING)
+    assert pace.after(outcome(AgentState.NOT_CONNECTED), now) == 60
+
+
+def test_guests_that_answer_are_not_followed_closely_because_libvirt_came(pace: Pace) -> None:
+    pace.libvirt_came(100.0)
+    assert pace.after(outcome(AgentState.OK), 100.0) >= 9
+    assert pace.after(outcome(AgentState.OFF), 100.0) == 60
