@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit browser live run check fix bench soak clean
+.PHONY: help setup lab demo test unit browser live run check fix bench soak clean deb test-package
 
 help:  ## what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
 
 # -- setting up
 
@@ -44,6 +44,13 @@ demo: lab  ## two real guests, the map, a rename in a guest, the map that follow
 run: setup  ## the daemon on this host's libvirt, in the foreground
 	$(BIN)/nicmapd
 
+$(VENV)/.system-deb: $(VENV)/.system tools/system-packages tools/packages-deb.txt
+	tools/system-packages packages-deb.txt
+	touch $@
+
+deb: $(VENV)/.system-deb  ## the Debian package, for the release that this machine runs, in dist/
+	tools/build-deb
+
 # -- checking it
 
 test: lab check unit browser live  ## the whole test suite, live tests on real guests included
@@ -66,6 +73,10 @@ check: setup  ## linters, types, import layers; never writes
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-package: setup $(VENV)/.system-deb  ## builds the package, installs, upgrades and purges it in a fresh Debian; some minutes
+	echo "== the package in a fresh Debian"
+	NICMAPD_TEST_PACKAGE=1 $(BIN)/pytest -q -rs tests/packaging/test_deb.py
 
 fix: setup  ## formatters, and what the linter can mend
 	$(BIN)/ruff check --fix .
