@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit browser live run check fix bench soak clean deb test-package
+.PHONY: help setup lab demo test unit browser live run check fix bench soak fuzz clean deb test-package
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -87,6 +87,9 @@ bench: lab  ## measurements on real guests, as ratios in one run (KEEP=1 keeps t
 
 soak: lab  ## an hour of churn on real guests: is the map always right, does nothing grow? (SECONDS=600 is shorter)
 	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS),)
+
+fuzz: lab  ## two thousand made-up requests that change NICs, on real guests and on the fake
+	NICMAPD_FUZZ_CASES=670 $(BIN)/pytest -q tests/unit/test_change_fuzz.py tests/live/test_change_fuzz.py
 
 clean:  ## all that was built, the caches of downloads excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel
 
-#: A MAC that a NIC can have: any case, colons, not multicast.
-SINGLE_MAC = "^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"
+#: A MAC that a NIC can have: any case, colons, not multicast, and not of those that libvirt keeps for itself (fe:...).
+SINGLE_MAC = "^([0-9a-eA-E][02468aceACE]|[fF][02468acAC])(:[0-9a-fA-F]{2}){5}$"
 #: The name of a network device of the host (Linux: IFNAMSIZ, dev_valid_name).
 DEVICE = r"^[!-\-0-9;-~][!-.0-9;-~]{0,14}$"
 

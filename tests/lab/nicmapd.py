@@ -155,10 +155,16 @@ class Nicmapd:
         within: float = 60.0,
     ) -> Reply:
         """Any request, with `body` as its JSON if there is one; may wait as long as a guest does."""
+        head = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
+        return self.pass_on(method, path, head, b"" if body is None else json.dumps(body).encode(), within=within)
+
+    def pass_on(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, within: float = 60.0
+    ) -> Reply:
+        """A request that somebody else has made up."""
         connection = UnixConnection(self.socket, timeout=within)
         try:
-            head = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
-            connection.request(method, path, body=None if body is None else json.dumps(body), headers=head)
+            connection.request(method, path, body=body or None, headers=dict(headers))
             answer = connection.getresponse()
             content = answer.read()
         finally:
