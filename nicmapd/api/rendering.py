@@ -107,7 +107,7 @@ def nic(sight: Sight, entry: NicEntry, *, now: datetime) -> Json:
         "id": entry.id or None,
         **_host_side(entry.nic),
         **_guest_side(entry.naming, sight.name_state(entry)),
-        "reason": _reason(sight, entry.naming),
+        "reason": _reason(sight, entry),
         "name_since": moment(entry.name_since),
         "seen_at": moment(seen_at),
         "age": seconds(age),
@@ -123,9 +123,11 @@ def _pending(sight: Sight, entry: NicEntry) -> Json | None:
     return None if found is None else {"kind": found.kind.value, "differs": dict(found.differs)}
 
 
-def _reason(sight: Sight, naming: Naming) -> str:
+def _reason(sight: Sight, entry: NicEntry) -> str:
     """Why the name is what it is; where the guest was never asked, why not."""
-    agent = sight.entry.agent
+    agent, naming = sight.entry.agent, entry.naming
+    if sight.entry.state.alive and entry in (sight.entry.coming or ()):
+        return "it comes with the next boot: only the VM's configuration has it"
     if naming.verdict is not Verdict.NEVER or agent.state in (AgentState.OK, AgentState.UNKNOWN):
         return naming.reason
     return f"nothing is known yet: {agent.message}"

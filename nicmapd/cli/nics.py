@@ -7,12 +7,17 @@ from typing import Any
 
 from nicmapd.cli import table, tree, words
 
+#: What the next boot of a running VM does to a NIC, in few words.
+NEXT_BOOT = {"attach": "from the next boot on", "detach": "gone at the next boot", "change": "next boot changes it"}
+
 COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "bad", "unseen": "bad", "never": "dim"}
 
 
 def note(nic: Any) -> str:
     """What a reader of the row should know beside it, in a few words."""
     state = nic["name_state"]
+    if nic["pending"] is not None:
+        return NEXT_BOOT[str(nic["pending"]["kind"])]
     if state == "ambiguous":
         return words.text(" or ".join(nic["candidates"][:4]))
     if state == "unseen":
@@ -41,6 +46,7 @@ def sheet(nic: Any) -> str:
             ("guest MAC", words.text(nic["guest_mac"]) if nic["guest_mac"] else ""),
             ("in a URL", "" if nic["reachable"] else "by MAC or alias only: its name reads as something else there"),
             ("on the host", _host_side(nic)),
+            ("next boot", _next_boot(nic["pending"])),
             ("in the guest", tree.draw(nic)),
             ("traffic", _traffic(nic["statistics"])),
         ],
@@ -57,6 +63,15 @@ def _name(nic: Any) -> str:
     if nic["name_since"]:
         found.append(f"since {words.since(nic['name_since'])}")
     return ", ".join(found)
+
+
+def _next_boot(pending: Any) -> str:
+    """What the VM's next boot changes of a NIC."""
+    if pending is None:
+        return ""
+    if pending["kind"] == "change":
+        return ", ".join(f"{words.text(key)} {words.text(value)}" for key, value in pending["differs"].items())
+    return "attaches it" if pending["kind"] == "attach" else "detaches it: only the running VM has it"
 
 
 def _host_side(nic: Any) -> list[str]:

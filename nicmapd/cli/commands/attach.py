@@ -52,7 +52,7 @@ def command(session: Session, /, vm: str, wait: int | None, **wishes: Any) -> No
         session.print_json(nic)
     else:
         session.print(_text(nic))
-    if nic["name"] is None and nic["agent_state"] != "off" and patience:
+    if nic["name"] is None and nic["agent_state"] != "off" and patience and not _comes_later(nic):
         _not_shown(session, vm, nic, patience, failed=wait is not None)
 
 
@@ -88,4 +88,11 @@ def _text(nic: Any) -> str:
         found += f"; its guest calls it {words.text(nic['name'])}{addresses}"
     elif nic["agent_state"] == "off":
         found += "; it is there when the VM is started"
+    elif _comes_later(nic):
+        found += "; it is there from the VM's next boot on"
     return found
+
+
+def _comes_later(nic: Any) -> bool:
+    """Whether only the configuration of a running VM has it."""
+    return nic["pending"] is not None and nic["pending"]["kind"] == "attach"
