@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit browser live run check fix bench soak fuzz clean deb test-package
+.PHONY: help setup lab demo test unit browser live run check fix golden bench soak fuzz clean deb test-package
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -81,6 +81,9 @@ test-package: setup $(VENV)/.system-deb  ## builds the package, installs, upgrad
 fix: setup  ## formatters, and what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+golden: setup  ## tests/golden anew, from what nicmapctl prints now; look at the diff
+	RENEW_GOLDEN=1 $(BIN)/pytest -q tests/unit/test_cli_golden.py
 
 bench: lab  ## measurements on real guests, as ratios in one run (KEEP=1 keeps them to compare with)
 	$(BIN)/python -m tests.bench $(if $(KEEP),--keep,)

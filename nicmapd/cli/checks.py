@@ -144,7 +144,7 @@ def of_vm(vm: Any, nics: Sequence[Any]) -> list[Check]:
 
 def word(vm: Any) -> str:
     """A VM in a command line for other programs: they know no escaped names."""
-    return shlex.quote(vm["name"] if words.text(vm["name"]) == vm["name"] else vm["uuid"])
+    return shlex.quote(vm["name"] if words.text(vm["name"]) == vm["name"] else words.text(vm["uuid"]))
 
 
 def _runs(name: str, vm: Any) -> Check:

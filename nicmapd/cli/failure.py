@@ -167,9 +167,14 @@ def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoRe
     raise click.UsageError(f'there is no command "{printable(word)}"{meant} (there are {", ".join(known)})', ctx)
 
 
-def tell_usage(error: click.ClickException) -> int:
+def tell_usage(error: click.ClickException, *, json: bool = False) -> int:
     """Prints what is wrong with the call and where it is explained; gives the exit code."""
-    sys.stderr.write(f"nicmapctl: {printable(error.format_message())}\n")
+    # click lists what can be chosen on lines of their own.
+    message = printable(" ".join(error.format_message().split()))
+    if json:
+        sys.stderr.write(encode({"code": "invalid", "detail": message, "exit_code": error.exit_code}) + "\n")
+        return error.exit_code
+    sys.stderr.write(f"nicmapctl: {message}\n")
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else "nicmapctl"
         sys.stderr.write(f"See: {path} --help\n")

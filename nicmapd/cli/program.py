@@ -14,6 +14,7 @@ import click
 from nicmapd import __version__
 from nicmapd.cli import completing, failure, words
 from nicmapd.cli.session import Session, connection_options
+from nicmapd.client import Client
 from nicmapd.errors import NicmapError
 
 #: Name -> module under `commands`, in the order of `--help`; the command in it is called `command`.
@@ -105,14 +106,22 @@ def main() -> NoReturn:
     sys.exit(run())
 
 
-def run(arguments: Sequence[str] | None = None, *, clock: Callable[[], datetime] | None = None) -> int:
-    """One call (None: that of this process); the exit code. `clock`: what the time is, for ages."""
+def run(
+    arguments: Sequence[str] | None = None,
+    *,
+    clock: Callable[[], datetime] | None = None,
+    client: Client | None = None,
+) -> int:
+    """One call (None: that of this process); the exit code.
+
+    `clock`: what the time is, for ages. `client`: the connection to use, whatever the call says.
+    """
     if clock is not None:
         words.clock.set(clock)
     try:
-        code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False)
+        code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False, obj=Session(given=client))
     except click.ClickException as error:
-        return failure.tell_usage(error)
+        return failure.tell_usage(error, json="--json" in (sys.argv if arguments is None else arguments))
     except click.Abort:
         return failure.INTERRUPTED
     except BrokenPipeError:

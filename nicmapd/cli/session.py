@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,11 @@ class Session:
     subject: tuple[str, ...] = ()
     hint: str | None = None
     _said: set[str] = field(default_factory=set, repr=False)
-    _client: Client | None = field(default=None, repr=False)
+    given: InitVar[Client | None] = None
+    _client: Client | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self, given: Client | None) -> None:
+        self._client = given
 
     @property
     def client(self) -> Client:

@@ -27,7 +27,7 @@ def command(session: Session, vm: str, name: str, what: str | None, require_fres
     session.about("resolve", vm, name)
     nic = session.client.get("vms", vm, "interfaces", name)
     if nic["name_state"] != "fresh":
-        old = f"{printable(vm)} {printable(name)} is {nic['name_state']}, seen {words.ago(nic['age'])}"
+        old = f"{printable(vm)} {printable(name)} is {words.text(nic['name_state'])}, seen {words.ago(nic['age'])}"
         if require_fresh:
             raise Stale(f"{old}: {nic['reason']}")
         session.note(old)
