@@ -17,9 +17,8 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from nicmapd import errors
+from nicmapd.errors import NotPermitted, TimedOut, Unreachable
 from nicmapd.text import printable
-
-DEFAULT_SOCKET = "/run/nicmapd/api.sock"
 
 #: Seconds for an answer from memory or the store.
 TIMEOUT = 10.0
@@ -35,18 +34,6 @@ _PAGE = 1000
 
 #: Members of a problem that are not details of ours. `message` would clash with the error's own parameter.
 _PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance", "message", "self", "state"})
-
-
-class Unreachable(errors.Unavailable):
-    """Nobody answers at the daemon's address."""
-
-
-class NotPermitted(errors.Forbidden):
-    """This user may not connect."""
-
-
-class TimedOut(errors.Unavailable):
-    """The daemon took too long."""
 
 
 _ERRORS: Mapping[str, type[errors.NicmapError]] = {
@@ -113,10 +100,10 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One connection to the daemon, kept between requests. Not thread-safe.
 
-    `url` (http or https) wins over `socket_path`. All methods raise `errors.NicmapError`.
+    One of `url` (http or https) and `socket_path` says where; `url` wins. All methods raise `errors.NicmapError`.
     """
 
-    def __init__(self, *, socket_path: str = DEFAULT_SOCKET, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, *, socket_path: str = "", url: str | None = None, token: str | None = None) -> None:
         self._url = urlsplit(url) if url else None
         self._path = socket_path
         self._headers = {"Accept": "application/json", "User-Agent": "nicmapctl"}

@@ -107,3 +107,18 @@ class ConfigError(Invalid):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+# -- on the way to the daemon: what a client meets before there is an answer
+
+
+class Unreachable(Unavailable):
+    """Nobody answers at the daemon's address."""
+
+
+class NotPermitted(Forbidden):
+    """This user may not connect."""
+
+
+class TimedOut(Unavailable):
+    """The daemon took too long."""

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from nicmapd.client import Client, Unreachable
-from nicmapd.errors import Invalid, NicmapError, NotFound, Stale
+from nicmapd.client import Client
+from nicmapd.errors import Invalid, NicmapError, NotFound, Stale, Unreachable
 
 #: The daemon breaks a silence each 15 s: after this many seconds without a word the connection is dead.
 SILENCE = 45.0

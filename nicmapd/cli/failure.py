@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,8 @@ from typing import NoReturn
 import click
 
 from nicmapd.cli import words
-from nicmapd.cli.session import Session, encode
-from nicmapd.client import DEFAULT_SOCKET, NotPermitted, TimedOut, Unreachable
-from nicmapd.errors import NicmapError
+from nicmapd.cli.session import DEFAULT_SOCKET, Session, encode
+from nicmapd.errors import NicmapError, NotPermitted, TimedOut, Unreachable
 from nicmapd.text import printable
 
 OK, FAILED, USAGE, TIMEOUT, REFUSED, CONFLICT, STALE, UNREACHABLE, FORBIDDEN, NOT_FOUND = 0, 1, 2, 3, 4, 5, 6, 8, 9, 10
@@ -162,6 +160,8 @@ def line(*parts: str) -> str:
 
 def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoReturn:
     """Usage error that says which command was meant."""
+    import difflib
+
     near = difflib.get_close_matches(word, known, n=1)
     meant = f', did you mean "{near[0]}"?' if near else ""
     raise click.UsageError(f'there is no command "{printable(word)}"{meant} (there are {", ".join(known)})', ctx)

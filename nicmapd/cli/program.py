@@ -7,33 +7,36 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nicmapd import __version__
-from nicmapd.cli import completing, failure, words
+from nicmapd.cli import failure, words
 from nicmapd.cli.session import Session, connection_options
-from nicmapd.client import Client
 from nicmapd.errors import NicmapError
 
-#: Name -> module under `commands`, in the order of `--help`; the command in it is called `command`.
+if TYPE_CHECKING:
+    from nicmapd.client import Client
+
+#: Name -> what --help says of it in a few words, in that order. The command itself is `commands/<name>.py`, and is
+#: loaded only when it is called: help must come at once.
 COMMANDS = {
-    "status": "status",
-    "list": "list",
-    "show": "show",
-    "resolve": "resolve",
-    "find": "find",
-    "history": "history",
-    "networks": "networks",
-    "events": "events",
-    "watch": "watch",
-    "doctor": "doctor",
-    "refresh": "refresh",
-    "attach": "attach",
-    "detach": "detach",
-    "link": "link",
-    "wait": "wait",
+    "status": "How daemon, libvirt, store and guests do.",
+    "list": "NICs, one a line; now or as they were.",
+    "show": "Everything known, with the reasons.",
+    "resolve": "Guest name to MAC (or alias, host device), for scripts.",
+    "find": "Whose is this MAC, address, name?",
+    "history": "Past names, MACs and addresses.",
+    "networks": "libvirt's networks, and the NICs on them.",
+    "events": "What changes, as it does, a line each.",
+    "watch": "A table on the terminal that follows what changes.",
+    "doctor": "Check the way from libvirt to the names; say what to do.",
+    "refresh": "Ask the guest now, print what changed.",
+    "attach": "A NIC more; prints what the guest calls it.",
+    "detach": "A NIC less, after saying which one that is.",
+    "link": "Plug the cable of a NIC in or out.",
+    "wait": "Return when a NIC is there, has an address, or is gone.",
 }
 
 #: click's switch: set by the scripts in completions/.
@@ -65,9 +68,17 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"nicmapd.cli.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = module.command
-        return completing.enliven(command) if _COMPLETION in os.environ else command
+        command: click.Command = importlib.import_module(f"nicmapd.cli.commands.{cmd_name}").command
+        command.short_help = COMMANDS[cmd_name]
+        if _COMPLETION not in os.environ:
+            return command
+        from nicmapd.cli import completing  # late, as all that a call does not need
+
+        return completing.enliven(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -116,6 +127,8 @@ def run(
 
     `clock`: what the time is, for ages. `client`: the connection to use, whatever the call says.
     """
+    if _COMPLETION in os.environ:
+        importlib.import_module("nicmapd.cli.completing")  # which brings click its ways of completing
     if clock is not None:
         words.clock.set(clock)
     try:

@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nicmapd.client import DEFAULT_SOCKET, Client
 from nicmapd.errors import Invalid
 from nicmapd.text import printable
+
+if TYPE_CHECKING:
+    from nicmapd.client import Client
+
+DEFAULT_SOCKET = "/run/nicmapd/api.sock"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +52,8 @@ class Session:
 
     def connect(self) -> Client:
         """Another connection, for another thread."""
+        from nicmapd.client import Client  # late: --help and faults of usage need none
+
         return Client(socket_path=self.socket, url=self.url, token=self._token())
 
     def take(self, name: str, value: Any, *, said: bool) -> None:

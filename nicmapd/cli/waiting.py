@@ -13,8 +13,8 @@ from typing import Any
 
 from nicmapd.cli import nics, words
 from nicmapd.cli.failure import NotYet
-from nicmapd.client import Client, TimedOut, Unreachable
-from nicmapd.errors import Ambiguous, NotFound
+from nicmapd.client import Client
+from nicmapd.errors import Ambiguous, NotFound, TimedOut, Unreachable
 from nicmapd.text import normal_mac, printable
 
 #: Seconds between two looks: soon at first, for most waits are short.

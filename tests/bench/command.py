@@ -35,8 +35,12 @@ def run(report: Report, ground: Ground) -> None:
     report.add("cli.help_ms", seconds["help"] * 1000, "ms", "nicmapctl --help", at_most(150))
     report.add("cli.resolve_ms", seconds["resolve"] * 1000, "ms", "nicmapctl resolve VM NAME", at_most(200))
     report.add("cli.list_ms", seconds["list"] * 1000, "ms", "nicmapctl list")
-    report.add("cli.help_to_python", seconds["help"] / seconds["python"], "", "nicmapctl --help to python3 -c pass")
-    report.add("cli.resolve_to_python", seconds["resolve"] / seconds["python"], "", "resolve to python3 -c pass")
+    report.add(
+        "cli.help_to_python", seconds["help"] / seconds["python"], "", "nicmapctl --help to python3 -c pass", at_most(6)
+    )
+    report.add(
+        "cli.resolve_to_python", seconds["resolve"] / seconds["python"], "", "resolve to python3 -c pass", at_most(8)
+    )
 
 
 def _seconds(command: Sequence[str], environment: dict[str, str]) -> float:

@@ -90,7 +90,7 @@ class Mad(Client):
     """A connection to a daemon whose every text is `text`; with `fails`, an error instead of an answer."""
 
     def __init__(self, text: str, *, fails: bool = False) -> None:
-        super().__init__()
+        super().__init__(socket_path="nowhere")
         world = make_world(now=NOW)
         world.service.answered = True
         self._app = Scripted(create_app(world.board, world.store, world.service, world.clock, world.feed))

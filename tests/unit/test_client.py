@@ -16,8 +16,18 @@ import pytest
 from nicmapd import client as module
 from nicmapd.api.server import Limits
 from nicmapd.api.sockets import listen_tcp
-from nicmapd.client import Client, NotPermitted, TimedOut, Unreachable, error_of
-from nicmapd.errors import Ambiguous, Forbidden, Invalid, NicmapError, NotFound, Unavailable
+from nicmapd.client import Client, error_of
+from nicmapd.errors import (
+    Ambiguous,
+    Forbidden,
+    Invalid,
+    NicmapError,
+    NotFound,
+    NotPermitted,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
 from tests.fakes.serving import serving
 from tests.fakes.world import World, make_world, uuid_of
 

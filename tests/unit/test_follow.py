@@ -15,8 +15,8 @@ import pytest
 
 from nicmapd import follow
 from nicmapd.api.feed import Feed, FeedLimits
-from nicmapd.client import Client, Unreachable
-from nicmapd.errors import NotFound, Stale, Unavailable
+from nicmapd.client import Client
+from nicmapd.errors import NotFound, Stale, Unavailable, Unreachable
 from nicmapd.follow import Connected, Event, Follower, Lost, Missed
 from nicmapd.model import Change, ChangeKind
 from tests.fakes.serving import serving

@@ -21,7 +21,7 @@ _PLACES = {
 }
 
 
-@click.command("attach", short_help="A NIC more; prints what the guest calls it.")
+@click.command("attach")
 @click.argument("vm")
 @click.option("--network", metavar="NAME", help="On this libvirt network.")
 @click.option("--bridge", metavar="DEV", help="On this bridge of the host.")

@@ -19,7 +19,7 @@ _PATIENCE = 30
 _ACCEPTED = 202
 
 
-@click.command("detach", short_help="A NIC less, after saying which one that is.")
+@click.command("detach")
 @click.argument("vm")
 @click.argument("nic")
 @changing.wait_option(f"Seconds for the guest to let it go, then exit code 3. Not given: {_PATIENCE}.")

@@ -16,7 +16,7 @@ from nicmapd.errors import NicmapError, Unavailable
 _COLOURS = {Result.PASS: "good", Result.WARN: "old", Result.FAIL: "bad", Result.SKIP: "dim"}
 
 
-@click.command("doctor", short_help="Check the way from libvirt to the names; say what to do.")
+@click.command("doctor")
 @click.argument("vm", required=False)
 @command_options
 @click.pass_context

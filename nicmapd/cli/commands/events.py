@@ -26,7 +26,7 @@ _COLOURS = {
 _KIND = 13
 
 
-@click.command("events", short_help="What changes, as it does, a line each.")
+@click.command("events")
 @click.argument("vm", required=False)
 @click.option(
     "--after",

@@ -17,7 +17,7 @@ from nicmapd.text import printable
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.IGNORECASE)
 
 
-@click.command("find", short_help="Whose is this MAC, address, name?")
+@click.command("find")
 @click.argument("what", metavar="MAC|IP|NAME")
 @listing.options
 @command_options

@@ -15,7 +15,7 @@ from nicmapd.cli.table import Cell
 _HEADERS = ("FROM", "TO", "NIC", "MAC", "STATE", "ADDRESSES")
 
 
-@click.command("history", short_help="Past names, MACs and addresses.")
+@click.command("history")
 @click.argument("vm")
 @click.argument("nic", required=False)
 @click.option(

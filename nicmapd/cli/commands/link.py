@@ -8,7 +8,7 @@ from nicmapd.cli import changing, failure, words
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("link", short_help="Plug the cable of a NIC in or out.")
+@click.command("link")
 @click.argument("vm")
 @click.argument("nic")
 @click.argument("state", type=click.Choice(["up", "down"]), metavar="up|down")

@@ -12,7 +12,7 @@ from nicmapd.cli.columns import Column
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("list", short_help="NICs, one a line; now or as they were.")
+@click.command("list")
 @click.argument("vm", required=False)
 @click.option("--network", metavar="NAME", help="Only NICs on this libvirt network.")
 @click.option("--type", metavar="TYPE", help="Only NICs of this libvirt type, such as network or bridge.")

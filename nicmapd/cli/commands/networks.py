@@ -13,7 +13,7 @@ from nicmapd.cli.table import Cell
 _INDENT = "  "
 
 
-@click.command("networks", short_help="libvirt's networks, and the NICs on them.")
+@click.command("networks")
 @click.argument("network", required=False)
 @command_options
 @click.pass_obj

@@ -8,7 +8,7 @@ from nicmapd.cli import words
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("refresh", short_help="Ask the guest now, print what changed.")
+@click.command("refresh")
 @click.argument("vm")
 @command_options
 @click.pass_obj

@@ -10,7 +10,7 @@ from nicmapd.errors import NotFound, Stale
 from nicmapd.text import printable
 
 
-@click.command("resolve", short_help="Guest name to MAC (or alias, host device), for scripts.")
+@click.command("resolve")
 @click.argument("vm")
 @click.argument("name")
 @click.option("--alias", "what", flag_value="alias", help="Print the alias (net0) instead.")

@@ -10,7 +10,7 @@ from nicmapd.cli import nics, table, words
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("show", short_help="Everything known, with the reasons.")
+@click.command("show")
 @click.argument("vm")
 @click.argument("nic", required=False)
 @command_options

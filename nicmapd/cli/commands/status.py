@@ -10,7 +10,7 @@ from nicmapd.cli import failure, table, words
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("status", short_help="How daemon, libvirt, store and guests do.")
+@click.command("status")
 @command_options
 @click.pass_context
 def command(ctx: click.Context) -> None:

@@ -15,7 +15,7 @@ from nicmapd.errors import NotFound
 _WANTED = {"present": (present, "present"), "address": (addressed, "there with an address")}
 
 
-@click.command("wait", short_help="Return when a NIC is there, has an address, or is gone.")
+@click.command("wait")
 @click.argument("vm")
 @click.argument("nic")
 @click.option(

@@ -10,7 +10,7 @@ from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import Invalid
 
 
-@click.command("watch", short_help="A table on the terminal that follows what changes.")
+@click.command("watch")
 @click.argument("vm", required=False)
 @command_options
 @click.pass_obj
