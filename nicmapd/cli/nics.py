@@ -16,8 +16,9 @@ COLOURS = {"fresh": "good", "stale": "old", "last_known": "old", "ambiguous": "b
 def note(nic: Any) -> str:
     """What a reader of the row should know beside it, in a few words."""
     state = nic["name_state"]
-    if nic["pending"] is not None:
-        return NEXT_BOOT[str(nic["pending"]["kind"])]
+    coming = next_boot(nic)
+    if coming and nic["pending"]["kind"] == "attach":
+        return coming
     if state == "ambiguous":
         return words.text(" or ".join(nic["candidates"][:4]))
     if state == "unseen":
@@ -26,9 +27,14 @@ def note(nic: Any) -> str:
         return words.AGENT.get(nic["agent_state"], words.text(nic["agent_state"]))
     if nic["guest_mac"] is not None:
         return f"guest uses {words.text(nic['guest_mac'])}"
-    if nic["link"] == "down":
-        return "link down"
-    return ""
+    if coming:
+        return coming
+    return "link down" if nic["link"] == "down" else ""
+
+
+def next_boot(nic: Any) -> str:
+    """What the VM's next boot does to it, in few words; empty if nothing."""
+    return "" if nic["pending"] is None else NEXT_BOOT.get(nic["pending"]["kind"], NEXT_BOOT["change"])
 
 
 def sheet(nic: Any) -> str:
@@ -107,4 +113,4 @@ def _traffic(counters: Any) -> list[str]:
 
 def unique(nics: Iterable[Any]) -> list[Any]:
     """Each NIC once, in the order of its first appearance."""
-    return list({(nic["vm_uuid"], nic["id"]): nic for nic in nics}.values())
+    return list({(nic["vm_uuid"], nic["id"], nic["mac"]): nic for nic in nics}.values())

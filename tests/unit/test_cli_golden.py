@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import sys
@@ -63,7 +64,6 @@ CASES: dict[str, list[Case]] = {
         Case("pipe", ("list", "web1", "-o", "wide")),
         Case("pipe", ("list", "web1", "-o", "csv")),
         Case("pipe", ("list", "-o", "name")),
-        Case("pipe", ("list", "pair", "-o", "jsonl")),
         Case("pipe", ("list", "web1", "--at", "3h")),
         Case("pipe", ("list", "--sort", "-age", "-c", "vm,nic,age", "--no-headers")),
     ],
@@ -187,11 +187,28 @@ def played(case: Case, path: Path) -> str:
     return "".join(parts)
 
 
+def _short(match: re.Match[str]) -> str:
+    """A JSON answer without the members of a NIC that are simply the API's: a new one there is no news here."""
+
+    def shortened(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shortened(one) for one in value]
+        if isinstance(value, dict) and {"vm_uuid", "mac", "reason"} <= set(value):
+            return {key: value[key] for key in ("vm", "name", "mac")} | {"...": "as the API gives it"}
+        return {key: shortened(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+    try:
+        return json.dumps(shortened(json.loads(match[0])), indent=2) + "\n"
+    except ValueError:
+        return match[0]
+
+
 def _shown(stream: io.StringIO) -> str:
     """What was printed, with what differs from run to run made the same, and escape sequences made visible."""
     text = re.sub(r"\r\x1b\[K[^\r\n]*?(?=\r|$)", "", stream.getvalue())  # progress, on a machine that is slow
     text = re.sub(r"after \d+\.\d s", "after 0.1 s", text)
     text = re.sub(r'"seconds": [0-9.e-]+', '"seconds": 0.1', text)
+    text = re.sub(r"(?ms)^\{\n.*?^\}\n", _short, text)
     text = text.replace("\x1b", "\\e").replace("\r", "\\r")
     return text if not text or text.endswith("\n") else text + "\n"
 

@@ -128,6 +128,25 @@ def test_a_vm_that_is_off_has_its_nic_with_the_next_boot(host: ChangeableHost, n
     assert out == "off: attached 52:54:00:00:00:77 to default; it is there when the VM is started\n"
 
 
+def test_what_the_next_boot_brings_is_told(host: ChangeableHost, vm: FakeVm, nicmapctl: Run) -> None:
+    mac = "52:54:00:00:00:77"
+    code, out, err = nicmapctl(
+        "attach", "web1", "--network", "storage", "--mac", mac, "--scope", "config", "--wait", "9"
+    )
+    assert (code, err) == (0, "")
+    assert out == f"web1: attached {mac} to storage; it is there from the VM's next boot on\n"
+    host.libvirt.config[vm.uuid][0].network = "storage"
+    host.look(vm)
+    _, out, _ = nicmapctl("list", "web1", "-c", "mac,note", "--no-headers")
+    assert [line.split(maxsplit=1)[1:] for line in out.splitlines()] == [
+        ["next boot changes it"],
+        [],
+        ["from the next boot on"],
+    ]
+    assert "next boot     network storage, source storage\n" in nicmapctl("show", "web1", "eth0")[1]
+    assert "every NIC has its name               : PASS (eth0, eth1)" in nicmapctl("doctor", "web1")[1]
+
+
 def test_networks_with_who_is_on_them(vm: FakeVm, nicmapctl: Run) -> None:
     assert nicmapctl("networks") == (
         0,

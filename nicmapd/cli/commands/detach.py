@@ -72,7 +72,8 @@ def _ask(session: Session, nic: Any) -> None:
         raise click.UsageError(
             f"{_name(nic)} of {words.text(nic['vm'])} would be detached, and there is no terminal to ask; give --yes"
         )
-    others = [one for one in session.client.get("vms", nic["vm_uuid"], "interfaces")["items"] if one["id"] != nic["id"]]
+    everything = session.client.get("vms", nic["vm_uuid"], "interfaces")["items"]
+    others = [one for one in everything if (one["id"], one["mac"]) != (nic["id"], nic["mac"])]
     sys.stderr.write(_goes(nic, others))
     sys.stderr.flush()
     if not click.confirm("Detach it?", err=True):

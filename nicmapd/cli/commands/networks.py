@@ -52,6 +52,10 @@ def _facts(network: Any) -> str:
     return ", ".join(facts)
 
 
+def _note(nic: Any) -> str:
+    return nics.next_boot(nic) or ("link down" if nic["link"] == "down" else "")
+
+
 def _members(interfaces: Any) -> str:
     if not interfaces:
         return f"{_INDENT}no NICs\n"
@@ -66,7 +70,7 @@ def _members(interfaces: Any) -> str:
                 Cell(words.text(nic["target"])),
                 Cell(words.text(nic["name_state"]), nics.COLOURS.get(nic["name_state"], "")),
                 Cell(" ".join(addresses) or "-", parts=addresses),
-                Cell("link down" if nic["link"] == "down" else "", "dim"),
+                Cell(_note(nic), "dim"),
             ]
         )
     headers = (f"{_INDENT}VM", "NIC", "MAC", "HOST-IF", "STATE", "ADDRESSES", "")
