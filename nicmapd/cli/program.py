@@ -129,8 +129,7 @@ def run(
     """
     if _COMPLETION in os.environ:
         importlib.import_module("nicmapd.cli.completing")  # which brings click its ways of completing
-    if clock is not None:
-        words.clock.set(clock)
+    before = words.clock.set(clock or words.clock.get())
     try:
         code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False, obj=Session(given=client))
     except click.ClickException as error:
@@ -141,4 +140,6 @@ def run(
         # The reader (head, less) has had enough. What is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failure.FAILED
+    finally:
+        words.clock.reset(before)
     return code if isinstance(code, int) else failure.OK
