@@ -44,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
             print(fault, file=sys.stderr)
         return 2
     if arguments.check_config:
+        faults = _check_files(settings)
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        if faults:
+            return 2
         print(f"{arguments.config or config.DEFAULT_FILE}: fine")
         return 0
     start_logging(settings.log)
@@ -54,8 +59,21 @@ def main(argv: list[str] | None = None) -> int:
     os._exit(code)
 
 
+def _check_files(settings: config.Config) -> list[str]:
+    """What is wrong with the files that the configuration names. Whose they are counts only for the daemon's user."""
+    from nicmapd.api import access, tls
+
+    faults: list[str] = []
+    for check in (access.rules_of, tls.context_of):
+        try:
+            check(settings.api, strict=False)
+        except ConfigError as error:
+            faults += error.faults
+    return faults
+
+
 def _run(settings: config.Config, path: Path | None) -> int:
-    from nicmapd.daemon import Daemon  # late: --version and --check-config need none of it
+    from nicmapd.daemon import Daemon  # late: --version needs none of it
 
     async def serve() -> None:
         await Daemon(settings, path=path).run()

@@ -11,6 +11,7 @@ import difflib
 import functools
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -217,7 +218,12 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
 def _read(path: Path | None, faults: list[str]) -> tuple[str, dict[str, Any]]:
     where = path or DEFAULT_FILE
     try:
-        text = where.read_text(encoding="utf-8")
+        with where.open(encoding="utf-8") as file:
+            text = file.read()
+            mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+            fault = f"anybody may change it (mode {stat.S_IMODE(mode):04o}): `chmod o-w {where}`"
+            faults.append(f"{where}: {fault}")
         return text, tomllib.loads(text)
     except FileNotFoundError:
         if path is not None:

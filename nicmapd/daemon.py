@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -19,11 +20,13 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nicmapd import __version__, config, store
 from nicmapd.api import Feed, create_app, tls
-from nicmapd.api.access import Access, rules_of
-from nicmapd.api.server import Server, open_sockets
+from nicmapd.api.access import Access, Rules, rules_of
+from nicmapd.api.server import Server
+from nicmapd.api.sockets import check_exposure, open_sockets, regroup
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.change import Changer
@@ -47,6 +50,8 @@ _log = logging.getLogger(__name__)
 NOTIFY_SECONDS = 5.0
 #: Seconds that the last writes at the stop may take: a disk that hangs must not hold the stop up.
 FLUSH_SECONDS = 1.0
+#: Open files at once: the connections of the API, and enough for libvirt and the store.
+DESCRIPTORS = 4096
 
 
 def host_name(uri: str) -> str:
@@ -90,6 +95,7 @@ class Daemon:
             self._keeper.load()
             self._sockets = open_sockets(settings.api, listening_sockets())
             undo.pop_all()
+        _allow_descriptors()
         self._hypervisor = LibvirtHypervisor(
             settings.libvirt.uri,
             host=self._host,
@@ -174,16 +180,29 @@ class Daemon:
         self._notifier.send(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
         try:
             new = config.load(self._path)
+            now = _as_far_as_running(self._settings, new)
+            rules = rules_of(now.api)
+            tls.context_of(now.api)  # files that do not do are told before anything is changed
+            check_exposure(self._sockets, now.api)
+            if self._tls is not None:
+                tls.load(self._tls, now.api)
         except ConfigError as error:
             for fault in error.faults:
                 _log.error("the new configuration is wrong, the old one stays: %s", fault)
         else:
-            start_logging(new.log)
-            later = _differences(dataclasses.replace(self._settings, log=new.log), new)
-            self._settings = dataclasses.replace(self._settings, log=new.log)
+            self._apply(now, rules)
+            later = _differences(now, new)
             what = f"; {', '.join(later)} will count after a restart" if later else ""
             _log.info("configuration read again%s", what)
         self._notifier.send(READY="1", STATUS=self._status_line())
+
+    def _apply(self, new: Config, rules: Rules) -> None:
+        start_logging(new.log)
+        self._access.rules = rules
+        if new.api.read_group != self._settings.api.read_group:
+            regroup(self._sockets, new.api.read_group)
+        self._watcher.configure(new)
+        self._settings = new
 
     # -- what the API asks (api.service.Service)
 
@@ -238,10 +257,33 @@ def _worth(state: AgentState, states: Counter[AgentState]) -> bool:
     return states[state] > 0 and state is not AgentState.OK
 
 
+def _allow_descriptors() -> None:
+    """Raises the soft limit of open files: 1024 is less than the API's connections may be (select(2) is not used)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _within(seconds: float, work: Callable[[], object]) -> None:
     """Runs `work` in a thread and waits so long for it."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(work), timeout=seconds)
+
+
+def _as_far_as_running(old: Config, new: Config) -> Config:
+    """`new` with what only a restart can change as it is in `old`."""
+    tls_files: dict[str, Any] = {}
+    if bool(old.api.tls_certificate_file) != bool(new.api.tls_certificate_file):
+        tls_files = {"tls_certificate_file": old.api.tls_certificate_file, "tls_key_file": old.api.tls_key_file}
+    return dataclasses.replace(
+        new,
+        libvirt=old.libvirt,
+        agent=dataclasses.replace(new.agent, concurrency=old.agent.concurrency),
+        store=dataclasses.replace(new.store, url=old.store.url),
+        api=dataclasses.replace(new.api, socket=old.api.socket, listen=old.api.listen, **tls_files),
+        hints=old.hints,
+    )
 
 
 def _differences(old: Config, new: Config) -> list[str]:

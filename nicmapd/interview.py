@@ -93,13 +93,14 @@ class Interviewer:
 
     def __init__(self, hypervisor: Hypervisor, settings: AgentConfig) -> None:
         self._hypervisor = hypervisor
-        self._settings = settings
+        #: May be exchanged: what is asked from then on goes by the new ones.
+        self.settings = settings
 
     def ask(self, vm: VmRef, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory) -> Answer:
         """The guest's interfaces, verified as far as the agent allows. Raises `AgentFailure`, `NotFound`."""
         reply = self._interfaces(vm, description)
         capabilities = self._capabilities(vm, memory)
-        probing = self._settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
+        probing = self.settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
         looked = _Looked(reply, reply, {}, probing)
         if probing:
             looked = self._probe(vm, description, reply, memory)
@@ -120,7 +121,7 @@ class Interviewer:
         return agent.parse_interfaces(raw, keep={nic.mac for nic in description.nics})
 
     def _command(self, vm: VmRef, command: str) -> str:
-        return self._hypervisor.agent_command(vm.uuid, command, timeout=self._settings.timeout)
+        return self._hypervisor.agent_command(vm.uuid, command, timeout=self.settings.timeout)
 
     def _capabilities(self, vm: VmRef, memory: PassMemory) -> agent.Capabilities:
         """What this agent can do, asked once for each time that it connects."""

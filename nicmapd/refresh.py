@@ -66,6 +66,11 @@ class Refresher:
         self._new_id = new_id
         self._causes = causes or Causes()
 
+    def configure(self, settings: AgentConfig) -> None:
+        """Passes that begin from now on go by `settings`."""
+        self._settings = settings
+        self._interviewer.settings = settings
+
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()

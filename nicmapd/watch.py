@@ -87,14 +87,26 @@ class Watcher:
 
     def start(self) -> None:
         """Starts the timers and listens to libvirt; the first comparison follows when libvirt is connected."""
-        poll = self._config.poll
         self._timers.start()
-        self._timers.every("resync", poll.resync, self.resync)
+        self._timers.every("resync", self._config.poll.resync, self.resync)
         self._timers.every("flush", FLUSH_SECONDS, lambda: self._aside(self._keeper.flush_seen))
         self._timers.every("store", STORE_RETRY_SECONDS, self._write_unsaved)
-        days = self._config.store.history_days
-        self._timers.every("prune", PRUNE_SECONDS, lambda: self._aside(lambda: self._keeper.prune(days=days)))
+        self._timers.every("prune", PRUNE_SECONDS, lambda: self._aside(self._prune))
         self._hypervisor.subscribe(self.on_event)
+
+    def configure(self, config: Config) -> None:
+        """Goes by `config` from now on, whose `agent.concurrency` is that of the start. All VMs are looked at soon."""
+        before, self._config = self._config, config
+        self._refresher.configure(config.agent)
+        if config.poll.resync != before.poll.resync:
+            self._timers.every("resync", config.poll.resync, self.resync)
+        if (config.poll, config.agent) != (before.poll, before.agent):
+            for watched in list(self._watched.values()):
+                watched.pace.settings = config.poll
+                self._look(watched)
+
+    def _prune(self) -> None:
+        self._keeper.prune(days=self._config.store.history_days)
 
     async def stop(self, *, seconds: float = 2.0) -> None:
         """Starts nothing more and waits at most `seconds` for the passes in flight: a hung call cannot be ended."""

@@ -36,8 +36,7 @@ def open_sockets(settings: ApiConfig, inherited: Sequence[socket.socket] = ()) -
             found.append(listen_unix(Path(settings.socket), group=settings.read_group))
         if settings.listen:
             found.extend(listen_tcp(settings.listen))
-        for one in found:
-            _check_exposure(one, settings)
+        check_exposure(found, settings)
     except BaseException:
         close_sockets(found)
         raise
@@ -134,6 +133,13 @@ def _make_room(path: Path) -> None:
     raise Unavailable(f"api.socket: another program (another nicmapd?) listens on {path}; stop it first")
 
 
+def regroup(listeners: Sequence[socket.socket], group: str) -> None:
+    """Gives the files of our Unix sockets to another group."""
+    for one in listeners:
+        if isinstance(one, UnixListener) and one.path is not None:
+            _give_to_group(one.path, group)
+
+
 def _give_to_group(path: Path, group: str) -> None:
     try:
         number = grp.getgrnam(group).gr_gid
@@ -145,12 +151,14 @@ def _give_to_group(path: Path, group: str) -> None:
         _log.warning("api.socket: may not give %s to the group %s: its members cannot connect", path, group)
 
 
-def _check_exposure(listener: socket.socket, settings: ApiConfig) -> None:
-    """Beyond loopback, where people are that have no account here, only with a token, and one that nobody overhears."""
-    if listener.family == socket.AF_UNIX or settings.insecure:
-        return
-    address = listener.getsockname()[0]
-    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+def check_exposure(listeners: Sequence[socket.socket], settings: ApiConfig) -> None:
+    """Beyond loopback, where people are that have no account here, only with a token, and one that nobody overhears.
+
+    Raises `ConfigError` with what is missing.
+    """
+    addresses = [one.getsockname()[0] for one in listeners if one.family != socket.AF_UNIX]
+    exposed = [one for one in addresses if not ipaddress.ip_address(one.partition("%")[0]).is_loopback]
+    if settings.insecure or not exposed:
         return
     missing = [] if settings.read_token_file else ["api.read_token_file (else everybody there may read)"]
     if not settings.tls_certificate_file:
@@ -158,7 +166,7 @@ def _check_exposure(listener: socket.socket, settings: ApiConfig) -> None:
     if missing:
         raise ConfigError(
             [
-                f"api.listen: {address} is not loopback: set {' and '.join(missing)}; or listen on 127.0.0.1; "
+                f"api.listen: {exposed[0]} is not loopback: set {' and '.join(missing)}; or listen on 127.0.0.1; "
                 "or say api.insecure = true, if that network is protected otherwise"
             ]
         )

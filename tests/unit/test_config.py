@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,28 @@ def test_the_environment_is_checked_like_the_file(tmp_path: Path) -> None:
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         config.load(tmp_path / "none.toml", {})
+
+
+def test_a_file_that_anybody_may_change_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nicmapd.toml"
+    path.write_text("[poll]\ninterval = 5\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, {})
+    assert caught.value.faults == [f"{path}: anybody may change it (mode 0666): `chmod o-w {path}`"]
+    path.chmod(0o664)
+    assert config.load(path, {}).poll.interval == 5
+
+
+@pytest.mark.parametrize("name", ["x" * 33, "a b", "-x", "3com", "a:b", "a\n"])
+def test_a_group_is_a_name(tmp_path: Path, name: str) -> None:
+    (line,) = faults(tmp_path, f"[api]\nwrite_group = {json.dumps(name)}\n")
+    assert line.startswith("nicmapd.toml:2: api.write_group = ")
+    assert 'must be the name of a group, such as "libvirt", or "" for root only' in line
+
+
+def test_hosts_are_names_without_port(tmp_path: Path) -> None:
+    for value in ('"kvm1"', '["kvm1:80"]', '["http://kvm1"]', '[""]', "[1]", '["a b"]'):
+        (line,) = faults(tmp_path, f"[api]\nhosts = {value}\n")
+        assert "must be a list of host names without port" in line
+    assert load(tmp_path, '[api]\nhosts = ["kvm1.example.org"]\n').api.hosts == ("kvm1.example.org",)
