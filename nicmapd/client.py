@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -100,10 +101,19 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One connection to the daemon, kept between requests. Not thread-safe.
 
-    One of `url` (http or https) and `socket_path` says where; `url` wins. All methods raise `errors.NicmapError`.
+    One of `url` (http or https) and `socket_path` says where; `url` wins. `ca_file` has the certificates (PEM) that may vouch for an https
+    daemon, in place of the system's. All methods raise `errors.NicmapError`.
     """
 
-    def __init__(self, *, socket_path: str = "", url: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        socket_path: str = "",
+        url: str | None = None,
+        token: str | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        self._ca_file = ca_file
         self._url = urlsplit(url) if url else None
         self._path = socket_path
         self._headers = {"Accept": "application/json", "User-Agent": "nicmapctl"}
@@ -232,6 +242,12 @@ class Client:
             raise NotPermitted(f"{self.address}: this user may not connect to nicmapd", address=self.address) from error
         except TimeoutError as error:
             raise TimedOut(f"nicmapd has not answered for {timeout:.0f} s ({self.address})") from error
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(
+                f"the certificate of {self.address} is not trusted: {printable(error.verify_message)}; give the one "
+                "that vouches for it with --ca-file",
+                address=self.address,
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             reason = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
             raise Unreachable(f"nicmapd does not answer at {self.address}: {reason}", address=self.address) from error
@@ -263,12 +279,21 @@ class Client:
         self._used = True
         return answer, body
 
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:  # ssl.SSLError too: no certificate in it
+            reason = error.strerror or "no certificate (PEM) in it"
+            raise errors.Invalid(f"--ca-file {printable(self._ca_file or '')}: {printable(reason)}") from error
+
     def _open(self, timeout: float) -> http.client.HTTPConnection:
         if self._url is None:
             return _UnixConnection(self._path, timeout=timeout)
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         try:
-            return kind(self._url.hostname or "", self._url.port, timeout=timeout)
+            host, port = self._url.hostname or "", self._url.port
+            if self._url.scheme == "http":
+                return http.client.HTTPConnection(host, port, timeout=timeout)
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._trust())
         except ValueError as error:
             raise errors.Invalid(f"{self.address} is no address: {printable(str(error))}") from error
 

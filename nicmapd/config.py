@@ -24,7 +24,9 @@ from nicmapd.text import printable
 DEFAULT_FILE = Path("/etc/nicmapd/nicmapd.toml")
 _ENVIRONMENT_PREFIX = "NICMAPD_"
 #: Read by nicmapctl and by the service manager, not keys of the file.
-_ENVIRONMENT_IGNORED = frozenset({"NICMAPD_SOCKET", "NICMAPD_URL", "NICMAPD_LAB_CACHE"})
+_ENVIRONMENT_IGNORED = frozenset(
+    {"NICMAPD_SOCKET", "NICMAPD_URL", "NICMAPD_TOKEN", "NICMAPD_TOKEN_FILE", "NICMAPD_CA_FILE", "NICMAPD_LAB_CACHE"}
+)
 
 Check = Callable[[Any], str | None]
 """Gives None if the value may stand, else what is allowed, in words."""

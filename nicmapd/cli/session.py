@@ -34,6 +34,7 @@ class Session:
     socket: str = DEFAULT_SOCKET
     url: str | None = None
     token_file: str | None = None
+    ca_file: str | None = None
     subject: tuple[str, ...] = ()
     hint: str | None = None
     _said: set[str] = field(default_factory=set, repr=False)
@@ -54,7 +55,7 @@ class Session:
         """Another connection, for another thread."""
         from nicmapd.client import Client  # late: --help and faults of usage need none
 
-        return Client(socket_path=self.socket, url=self.url, token=self._token())
+        return Client(socket_path=self.socket, url=self.url, token=self._token(), ca_file=self.ca_file)
 
     def take(self, name: str, value: Any, *, said: bool) -> None:
         """Sets an option. `said`: on the command line, which wins over the environment, also over that of the other
@@ -74,9 +75,12 @@ class Session:
         if self.token_file is None:
             return os.environ.get("NICMAPD_TOKEN") or None
         try:
-            return Path(self.token_file).read_text(encoding="ascii").strip()
+            token = Path(self.token_file).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Invalid(f"--token-file {printable(self.token_file)}: {error}") from error
+            raise Invalid(f"--token-file {printable(self.token_file)}: {printable(str(error))}") from error
+        if not token or len(token.split()) > 1 or not token.isprintable():
+            raise Invalid(f"--token-file {printable(self.token_file)}: it must hold one token, and nothing else")
+        return token
 
     def close(self) -> None:
         if self._client is not None:
@@ -119,7 +123,7 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
 
 
 def connection_options(function: F) -> F:
-    """--json, --socket, --url and --token-file, before the command."""
+    """--json, --socket, --url, --token-file and --ca-file, before the command."""
     return _options(function, hidden=False)
 
 
@@ -154,10 +158,20 @@ def _options(function: F, *, hidden: bool) -> F:
         click.option(
             "--token-file",
             metavar="FILE",
+            envvar=None if hidden else "NICMAPD_TOKEN_FILE",
             expose_value=False,
             callback=_set("token_file"),
             hidden=hidden,
-            help="File with the bearer token for --url.",
+            help="File with the bearer token for --url  [default: $NICMAPD_TOKEN_FILE]",
+        ),
+        click.option(
+            "--ca-file",
+            metavar="FILE",
+            envvar=None if hidden else "NICMAPD_CA_FILE",
+            expose_value=False,
+            callback=_set("ca_file"),
+            hidden=hidden,
+            help="Certificates that vouch for an https --url  [default: $NICMAPD_CA_FILE, else the system's]",
         ),
     )
     for option in reversed(options):

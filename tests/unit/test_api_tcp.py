@@ -22,6 +22,7 @@ from nicmapd.api.access import Access, Rules, rules_of
 from nicmapd.api.peer import Peer
 from nicmapd.api.server import Limits, open_sockets
 from nicmapd.api.sockets import close_sockets, listen_tcp
+from nicmapd.cli import program
 from nicmapd.config import ApiConfig
 from nicmapd.errors import ConfigError, Unavailable
 from tests.fakes.asgi import Answer, ask
@@ -547,3 +548,52 @@ def test_a_folder_that_anybody_may_change_is_refused(tmp_path: Path) -> None:
         open_sockets(ApiConfig(socket=str(folder / "api.sock")))
     folder.chmod(0o1777)
     close_sockets(open_sockets(ApiConfig(socket=str(folder / "api.sock"))))
+
+
+# -- nicmapctl's side
+
+
+def test_nicmapctl_verifies_and_shows_its_token(
+    world: World,
+    tmp_path: Path,
+    certificate: tuple[Path, Path],
+    tls_settings: ApiConfig,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (listener,) = listen_tcp("127.0.0.1:0")
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    context = api_tls.context_of(tls_settings)
+    token = token_file(tmp_path, WRITE.encode())
+
+    def nicmapctl(*arguments: str) -> tuple[int, str]:
+        code = program.run([*arguments])
+        found = capsys.readouterr()
+        return code, found.out + found.err
+
+    with serving(world, tmp_path, app=app_with(world, **BOTH), sockets=[listener], tls=context):
+        code, text = nicmapctl("--url", url, "list")
+        assert (code, "is not trusted" in text, "--ca-file" in text) == (8, True, True)
+        monkeypatch.setenv("NICMAPD_CA_FILE", str(certificate[0]))
+        code, text = nicmapctl("--url", url, "list")
+        assert (code, "needs a token" in text) == (9, True)
+        code, text = nicmapctl("--url", url, "--token-file", str(token), "refresh", "web1")
+        assert code == 0, text
+        monkeypatch.setenv("NICMAPD_TOKEN_FILE", str(token))
+        assert nicmapctl("--url", url, "resolve", "web1", "eth0")[0] == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"two words", b"two\nlines", b"\x1b[31m"])
+def test_nicmapctl_says_what_is_wrong_with_a_token_file(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = token_file(tmp_path, content)
+    assert program.run(["--url", "http://127.0.0.1:1", "--token-file", str(token), "list"]) == 2
+    assert "it must hold one token" in capsys.readouterr().err
+
+
+def test_nicmapctl_says_what_is_wrong_with_a_ca_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ca").write_text("nothing")
+    for name in ("ca", "none"):
+        assert program.run(["--url", "https://127.0.0.1:1", "--ca-file", str(tmp_path / name), "list"]) == 2
+        assert f"--ca-file {tmp_path}/{name}: " in capsys.readouterr().err

@@ -226,8 +226,8 @@ def test_a_reload_applies_what_it_can_and_names_the_rest(daemon: Running) -> Non
 
 def test_a_reload_changes_the_log(daemon: Running) -> None:
     daemon.write(form="json")
-    (line,) = daemon.hang_up().splitlines()
-    assert json.loads(line)["message"] == "configuration read again"
+    told = [json.loads(line)["message"] for line in daemon.hang_up().splitlines() if line.startswith("{")]
+    assert "configuration read again" in told
 
 
 def test_a_reload_exchanges_tokens(daemon: Running) -> None:
