@@ -101,8 +101,8 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One connection to the daemon, kept between requests. Not thread-safe.
 
-    One of `url` (http or https) and `socket_path` says where; `url` wins. `ca_file` has the certificates (PEM) that may vouch for an https
-    daemon, in place of the system's. All methods raise `errors.NicmapError`.
+    One of `url` (http or https) and `socket_path` says where; `url` wins. `ca_file` has the certificates (PEM) that may
+    vouch for an https daemon, in place of the system's. All methods raise `errors.NicmapError`.
     """
 
     def __init__(

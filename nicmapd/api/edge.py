@@ -61,6 +61,7 @@ class Edge:
         self._app = app
         self._access = access
         self._body_seconds = body_seconds
+        self._audit = audit.Audit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,12 +88,13 @@ class Edge:
         try:
             await self._answer(scope, overheard, answer)
         finally:
-            audit.write(
+            self._audit.write(
                 scope["state"]["peer"],
                 method=scope["method"],
                 path=_raw_path(scope),
                 body=body,
-                outcome=answer.outcome,
+                status=answer.status,
+                reason=answer.reason,
                 seconds=time.monotonic() - begun,
             )
 
@@ -147,21 +149,14 @@ class _Answer:
         self._send = send
         self._head = head
         self.started = False
-        self._status = 0
-        #: Why it failed, if it did.
+        #: What was answered, 0 if nothing, and why it failed, if it did.
+        self.status = 0
         self.reason = ""
-
-    @property
-    def outcome(self) -> str:
-        """What came of the request, for the log: "204", "403 only root may"."""
-        if not self._status:
-            return "not answered"
-        return f"{self._status} {self.reason}".rstrip()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            self._status = message["status"]
+            self.status = message["status"]
             given = {name for name, _ in message["headers"]}
             added = [header for header in _HEADERS if header[0] not in given]
             message = {**message, "headers": [*message["headers"], *added]}

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from nicmapd.api import create_app
 from nicmapd.api.access import Access, Rules, rules_of
+from nicmapd.api.audit import REFUSED_EACH, REFUSED_SECONDS, REFUSED_TOTAL, Audit
 from nicmapd.api.edge import Edge
 from nicmapd.api.limits import EventStreams
 from nicmapd.api.peer import Peer, of_socket
@@ -248,6 +249,30 @@ def test_what_a_client_sends_cannot_forge_a_line(caplog: Any) -> None:
 def test_a_large_body_is_told_in_part(caplog: Any) -> None:
     ask(READING, "/vms/web1/refresh", method="POST", body=b"x" * 60_000, peer=user(0))
     assert len(audited(caplog)[0].getMessage()) < 1200
+
+
+def test_who_is_refused_all_the_time_does_not_fill_the_log(caplog: Any) -> None:
+    now = [100.0]
+    book = Audit(lambda: now[0])
+
+    def write(uid: int, status: int) -> None:
+        book.write(user(uid), method="POST", path="/vms/a/refresh", body=b"", status=status, seconds=0)
+
+    for _ in range(5000):
+        write(1000, 403)
+    assert len(caplog.records) == REFUSED_EACH
+    write(1001, 403)
+    for _ in range(50):
+        write(1000, 200)  # what is done is told, always
+    assert len(caplog.records) == REFUSED_EACH + 51
+    for uid in range(2000, 9000):
+        write(uid, 401)
+    assert len(caplog.records) == REFUSED_TOTAL + 50
+    now[0] += REFUSED_SECONDS
+    write(1000, 403)
+    untold = 5000 + 1 + 7000 - REFUSED_TOTAL
+    assert caplog.records[-2].getMessage().startswith(f"{untold} more requests for a change were refused")
+    assert caplog.records[-1].getMessage().startswith("uid 1000 ")
 
 
 # -- event streams

@@ -227,7 +227,8 @@ def test_the_daemon_logs_to_stderr_by_default() -> None:
 def test_the_audit_is_told_whatever_the_level() -> None:
     stream = io.StringIO()
     logs.start_logging(LogConfig(level="error", format="plain"), stream)
-    audit.write(Peer("unix", pid=7, uid=1000), method="POST", path="/vms/a/refresh", body=b"", outcome="200", seconds=1)
+    peer = Peer("unix", pid=7, uid=1000)
+    audit.Audit().write(peer, method="POST", path="/vms/a/refresh", body=b"", status=200, seconds=1)
     _log.info("not told")
     assert stream.getvalue().endswith("info    uid 1000 (pid 7): POST /vms/a/refresh: 200 (1.00 s)\n")
     assert "not told" not in stream.getvalue()
