@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from nicmapd import domxml
 from nicmapd.change.ground import Ground, Meant, Selection, called
@@ -26,26 +27,24 @@ class Detacher:
 
     async def detach(self, uuid: str, selection: Selection, *, who: str, wait: float) -> Detached:
         ground = self._ground
-        async with ground.turns.of(uuid):
-            meant = await ground.choose(uuid, selection)
-            alias = meant.nic.nic.alias
-            cause = ground.causes.expect(uuid, meant.nic.nic.mac, [ChangeKind.NIC_DETACHED], who)
-            # Before the call, or a quick guest's answer would come while nobody listens.
-            removal = self._removals.expect(uuid, alias or "")
+        with contextlib.ExitStack() as listening:
+            async with ground.turns.of(uuid):
+                meant = await ground.choose(uuid, selection)
+                alias = meant.nic.nic.alias
+                cause = ground.causes.expect(uuid, meant.nic.nic.mac, [ChangeKind.NIC_DETACHED], who)
+                # Before the call, or a quick guest's answer would come while nobody listens.
+                removal = listening.enter_context(self._removals.expect(uuid, alias or ""))
+                try:
+                    await ground.workers.run(lambda: self._release(uuid, meant))
+                except NicmapError as error:
+                    ground.causes.withdraw(uuid, cause)
+                    raise self._refused(meant) if error.details.get("refused") else error from error
+            # Others may have their turn while the guest makes up its mind.
             try:
-                await ground.workers.run(lambda: self._release(uuid, meant))
-            except NicmapError as error:
-                self._removals.leave(removal)
+                gone = meant.live is None or alias is None or await self._let_go(uuid, meant, removal, wait)
+            except Conflict:
                 ground.causes.withdraw(uuid, cause)
-                raise self._refused(meant) if error.details.get("refused") else error from error
-        # Others may have their turn while the guest makes up its mind.
-        try:
-            gone = meant.live is None or alias is None or await self._let_go(uuid, meant, removal, wait)
-        except Conflict:
-            ground.causes.withdraw(uuid, cause)
-            raise
-        finally:
-            self._removals.leave(removal)
+                raise
         self._say(meant, who, gone=gone)
         if await ground.show(uuid) and gone:
             ground.causes.withdraw(uuid, cause)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nicmapd.ports import DomainEvent, EventKind
@@ -44,16 +45,17 @@ class Removals:
         self._lock = threading.Lock()
         self._waiting: list[Removal] = []
 
-    def expect(self, uuid: str, alias: str) -> Removal:
-        """Listens from now on; `leave` ends it."""
+    @contextlib.contextmanager
+    def expect(self, uuid: str, alias: str) -> Iterator[Removal]:
+        """Listens while the block lasts."""
         removal = Removal(uuid, alias)
         with self._lock:
             self._waiting.append(removal)
-        return removal
-
-    def leave(self, removal: Removal) -> None:
-        with self._lock:
-            self._waiting.remove(removal)
+        try:
+            yield removal
+        finally:
+            with self._lock:
+                self._waiting.remove(removal)
 
     def take(self, event: DomainEvent) -> None:
         """An event of libvirt, from any thread: handed over, nothing else."""

@@ -116,6 +116,17 @@ def test_a_nic_is_attached_named_used_and_detached_by_its_name(daemon: Nicmapd, 
     settled(daemon, guest)
 
 
+def test_who_does_not_wait_finds_the_name_in_the_map_all_the_same(lab: LabHost, fresh_guest: FreshGuest) -> None:
+    guest = two(fresh_guest, "settles")
+    with Nicmapd(lab.uri, settings={"poll.interval": "600"}) as daemon:
+        settled(daemon, guest)
+        answer = daemon.ask("POST", "/vms/settles/interfaces", NIC)
+        assert answer.status == 201
+        assert "preference-applied" not in answer.headers
+        path = answer.headers["location"]
+        eventually(lambda: daemon.ask("GET", path).json["name"] == "eth2", within=SLACK, what="the new NIC's name")
+
+
 def test_a_swapped_name_means_the_nic_that_bears_it_now(daemon: Nicmapd, fresh_guest: FreshGuest) -> None:
     guest = two(fresh_guest, "swap")
     settled(daemon, guest)
