@@ -198,7 +198,10 @@ class Daemon:
 
     def _apply(self, new: Config, rules: Rules) -> None:
         start_logging(new.log)
-        self._access.rules = rules
+        if rules != self._access.rules:
+            self._access.rules = rules
+            # What is open may have been opened by a token that is none any more: whoever still has a right comes back.
+            self._server.hang_up(unless=lambda other: other.transport == "unix" and self._access.judge(other).may_read)
         if new.api.read_group != self._settings.api.read_group:
             regroup(self._sockets, new.api.read_group)
         self._watcher.configure(new)
@@ -262,7 +265,8 @@ def _allow_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it; the API goes by its own limits anyway
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _within(seconds: float, work: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,12 @@ class Server:
     def stop(self) -> None:
         """Lets `run` return within about `stop_seconds`. May be called from the loop only."""
         self._server.should_exit = True
+
+    def hang_up(self, *, unless: Callable[[peer.Peer], bool]) -> None:
+        """Closes the connections of all other peers, also with an answer or a stream under way. From the loop only."""
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, _Protocol) and not unless(connection.app_state["peer"]):
+                connection.transport.close()
 
 
 class _QuietServer(uvicorn.Server):

@@ -240,6 +240,33 @@ def test_a_reload_exchanges_tokens(daemon: Running) -> None:
     assert [daemon.get("/vms/test/refresh", token, method="POST") for token in ("n" * 32, WRITE)] == [403, 503]
 
 
+def test_a_token_that_is_exchanged_ends_the_streams_that_it_opened(daemon: Running) -> None:
+    request = "GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    with connect(daemon, "tcp") as remote, connect(daemon, "unix") as local:
+        remote.sendall(f"{request}Authorization: Bearer {READ}\r\n\r\n".encode())
+        local.sendall(f"{request}\r\n".encode())
+        assert remote.recv(65536).startswith(b"HTTP/1.1 200")
+        assert local.recv(65536).startswith(b"HTTP/1.1 200")
+        daemon.hang_up()  # with nothing new nothing happens
+        for one in (remote, local):
+            one.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                while one.recv(65536):
+                    pass
+                pytest.fail("it is closed")
+            one.settimeout(10)
+        put_token(daemon.folder / "read", "n" * 32)
+        daemon.write(read_token_file=str(daemon.folder / "read"), write_token_file=str(daemon.folder / "write"))
+        daemon.hang_up()
+        while remote.recv(65536):
+            pass
+        local.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            while local.recv(65536):
+                pass
+            pytest.fail("it is closed")
+
+
 @pytest.mark.parametrize("fault", ["syntax", "key", "value", "token", "mode"])
 def test_a_bad_new_file_keeps_the_old_configuration(daemon: Running, fault: str) -> None:
     files = {"read_token_file": str(daemon.folder / "read"), "write_token_file": str(daemon.folder / "write")}
