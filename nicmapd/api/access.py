@@ -103,7 +103,12 @@ def _number(key: str, group: str) -> int | None:
     except KeyError:
         # A default that this host does not have is no mistake of anybody's.
         level = logging.DEBUG if group == getattr(_DEFAULTS, key) else logging.WARNING
-        _log.log(level, "api.%s: this host has no group %s: its members are nobody until it is there", key, group)
+        _log.log(
+            level,
+            "api.%s: this host has no group %s: until it is there, and nicmapd is reloaded, only root may",
+            key,
+            group,
+        )
         return None
 
 

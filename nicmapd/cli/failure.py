@@ -114,7 +114,7 @@ def next_step(error: NicmapError, session: Session) -> str:
     if error.code == "precondition_failed":
         return f"Look at what it is now, then try again: {_again(session)}"
     if error.code == "forbidden" and session.url is not None:
-        return "Run it on the host itself, without --url"
+        return "Give a token that may with --token-file, or run it on the host itself, without --url"
     if error.code == "not_found":
         uuid = error.details.get("removed_uuid")
         if isinstance(uuid, str):
