@@ -145,6 +145,8 @@ def _give_to_group(path: Path, group: str) -> None:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
         return
+    if path.stat().st_gid == number:
+        return  # the service's own group; its sandbox would not let it change that either
     try:
         os.chown(path, -1, number)
     except PermissionError:
