@@ -35,13 +35,13 @@ class Metrics:
         query.read(request, ())
         async with self._turn:
             # Thousands of series take tenths of a second, which the loop must not stand still for.
-            text = await asyncio.to_thread(self._text, self._context.service.status())
+            text = await asyncio.to_thread(self._text, self._context.service.status(), self._context.feed.streams)
         return Response(text, headers={"Content-Type": MEDIA_TYPE})
 
-    def _text(self, daemon: DaemonStatus) -> bytes:
+    def _text(self, daemon: DaemonStatus, streams: int) -> bytes:
         now = self._map.collect(daemon.watch.suspects)
         registry = CollectorRegistry()
-        registry.register(_Once(itertools.chain(daemon_series(daemon), now)))
+        registry.register(_Once(itertools.chain(daemon_series(daemon, streams=streams), now)))
         return generate_latest(registry) + generate_latest(self._since_start)
 
 

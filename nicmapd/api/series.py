@@ -124,8 +124,8 @@ def _agents(sights: Sequence[Sight], suspects: frozenset[str]) -> Iterator[Metri
     return iter((up, state, last, breaker))
 
 
-def daemon_series(daemon: DaemonStatus) -> Iterator[Metric]:
-    """How the daemon does."""
+def daemon_series(daemon: DaemonStatus, *, streams: int) -> Iterator[Metric]:
+    """How the daemon does. `streams`: of events, that are open."""
     info = Gauge("nicmap_build_info", "1, with the daemon's version and host", labels=["version", "host"])
     info.add_metric((daemon.version, printable(daemon.host, limit=256)), 1)
     yield info
@@ -141,6 +141,7 @@ def daemon_series(daemon: DaemonStatus) -> Iterator[Metric]:
     )
     if watch.last_pass_age is not None:
         yield Gauge("nicmap_last_pass_age_seconds", "Since the last finished pass", value=watch.last_pass_age)
+    yield Gauge("nicmap_event_streams", "Clients that follow the events", value=streams)
     yield Gauge("nicmap_passes_stuck", "Whether VMs wait and no pass finishes", value=watch.overdue)
     yield Gauge("nicmap_queue_vms", "VMs that are due or being looked at", value=watch.queue)
     yield Gauge("nicmap_poll_interval_seconds", "Between two polls of a settled guest, now", value=watch.interval)

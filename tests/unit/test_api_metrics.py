@@ -99,7 +99,12 @@ def test_a_nics_age_is_that_of_its_last_sight() -> None:
 def test_the_daemons_own_troubles_are_seen() -> None:
     world = make_world()
     well = scrape(world)
-    for name, value in {"nicmap_degraded": 0, "nicmap_libvirt_up": 1, "nicmap_db_up": 1}.items():
+    for name, value in {
+        "nicmap_degraded": 0,
+        "nicmap_libvirt_up": 1,
+        "nicmap_db_up": 1,
+        "nicmap_event_streams": 0,
+    }.items():
         assert values(well, name) == {"": value}, name
     world.service.degrade("connection refused")
     store = StoreStatus(False, "disk full", "sqlite", suppressed={uuid_of(1): 3, uuid_of(2): 4}, unsaved=2)
@@ -134,6 +139,20 @@ def test_what_has_happened_is_counted() -> None:
     assert values(found, "nicmap_poll_duration_seconds_sum", "result", result="unanswered") == {"unanswered": 7.0}
     lag = values(found, "nicmap_event_lag_seconds_bucket", "le")
     assert (lag["0.25"], lag["0.5"], lag["+Inf"]) == (0, 1, 1)
+
+
+def test_who_follows_the_events_is_counted() -> None:
+    world = make_world()
+    app = create_app(world.board, world.store, world.service, world.clock, world.feed)
+
+    async def ask_beside_a_stream() -> bytes:
+        reader = await world.feed.open(None, None)
+        try:
+            return (await ask_here(app, "/metrics")).body
+        finally:
+            reader.close()
+
+    assert values(parse(asyncio.run(ask_beside_a_stream())), "nicmap_event_streams") == {"": 1}
 
 
 # -- what guests and administrators can do to it
