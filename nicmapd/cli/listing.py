@@ -17,6 +17,9 @@ from nicmapd.cli.session import Session, encode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: What changes with every poll.
+_VOLATILE = frozenset({"age", "seen_at", "statistics"})
+
 FORMATS = ("table", "wide", "json", "jsonl", "csv", "name")
 
 #: What a spreadsheet would take for a formula (https://owasp.org/www-community/attacks/CSV_Injection).
@@ -78,6 +81,50 @@ def show(
         session.print(spreadsheet(found, chosen or _of(columns.NARROW), headers=headers))
     else:
         session.print(text(found, chosen, wide=form == "wide", headers=headers))
+
+
+class Lines:
+    """Prints NICs as they come, in columns that stay in line; JSON and CSV too. Raises `UsageError` for other forms."""
+
+    def __init__(
+        self, session: Session, *, form: str, chosen: Sequence[Column] | None = None, headers: bool = True
+    ) -> None:
+        if form == "name":
+            raise click.UsageError("-w is for the forms table, wide, jsonl and csv")
+        self._session = session
+        self._form = form
+        self._shown = list(chosen or _of(columns.WIDE if form == "wide" else columns.NARROW))
+        self._headers = headers
+        self._widths: list[int] = []
+
+    def sight(self, nic: Any) -> object:
+        """Equal for a NIC that looks the same."""
+        if self._session.json:
+            return {key: value for key, value in nic.items() if key not in _VOLATILE}
+        return [column.plain(nic) for column in self._shown if column.name != "age"]
+
+    def show(self, event: str, found: Sequence[Any]) -> None:
+        """Prints NICs to which that happened: `there`, `new`, `changed`, `gone`."""
+        if self._session.json:
+            self._session.print("".join(encode({"event": event, "nic": nic}) + "\n" for nic in found))
+            return
+        if event == "gone":
+            found = [{**nic, "name_state": "gone", "age": None} for nic in found]
+        if self._form == "csv":
+            self._session.print(spreadsheet(found, self._shown, headers=self._headers))
+        else:
+            self._session.print(self._lines(found))
+        self._headers = False
+
+    def _lines(self, found: Sequence[Any]) -> str:
+        return table.render(
+            [column.header for column in self._shown],
+            [[column.cell(nic) for column in self._shown] for nic in found],
+            limit=table.terminal_width(),
+            colour=table.colourful(),
+            headed=self._headers,
+            least=self._widths,
+        )
 
 
 def _of(those: Sequence[str]) -> list[Column]:

@@ -73,13 +73,18 @@ def render(
     limit: int | None = None,
     colour: bool = False,
     headed: bool = True,
+    least: list[int] | None = None,
 ) -> str:
     """Header and rows as lines. `limit`: columns of the terminal. Rows have a cell for each header. Without `headed`
-    the headers are neither shown nor given room."""
-    if not headed:
-        headers = [""] * len(headers)
-    shown = _shortened(headers, rows, limit)
-    widths = [max([width(header), *(width(row[index].text) for row in shown)]) for index, header in enumerate(headers)]
+    the headers are neither shown nor given room. `least`: widths that the columns have at least; becomes those that
+    they got, for a next call that is to stay in line."""
+    room = least or [0] * len(headers)
+    if headed:
+        room = [max(width(header), space) for header, space in zip(headers, room, strict=True)]
+    shown = _shortened(room, rows, limit)
+    widths = _widths(room, shown)
+    if least is not None:
+        least[:] = widths
     lines = [_line([Cell(header, "strong") for header in headers], widths, colour)] if headed else []
     lines += [_line(row, widths, colour) for row in shown]
     return "".join(f"{line}\n" for line in lines)
@@ -94,18 +99,19 @@ def _line(cells: Sequence[Cell], widths: Sequence[int], colour: bool) -> str:
     return _GAP.join(found)
 
 
-def _shortened(headers: Sequence[str], rows: Sequence[Sequence[Cell]], limit: int | None) -> Sequence[Sequence[Cell]]:
+def _widths(room: Sequence[int], rows: Sequence[Sequence[Cell]]) -> list[int]:
+    """What each column needs, and at least `room`."""
+    return [max([space, *(width(row[index].text) for row in rows)]) for index, space in enumerate(room)]
+
+
+def _shortened(room: Sequence[int], rows: Sequence[Sequence[Cell]], limit: int | None) -> Sequence[Sequence[Cell]]:
     """`rows` with the elastic cells as short as the terminal wants, and not shorter than their first part."""
     elastic = next((index for row in rows for index, cell in enumerate(row) if cell.parts), None)
     if limit is None or elastic is None:
         return rows
-    others = sum(
-        max([width(header), *(width(row[index].text) for row in rows)]) + len(_GAP)
-        for index, header in enumerate(headers)
-        if index != elastic
-    )
-    room = limit - others
-    return [[_fitted(cell, room) if index == elastic else cell for index, cell in enumerate(row)] for row in rows]
+    others = sum(space + len(_GAP) for index, space in enumerate(_widths(room, rows)) if index != elastic)
+    left = limit - others
+    return [[_fitted(cell, left) if index == elastic else cell for index, cell in enumerate(row)] for row in rows]
 
 
 def _fitted(cell: Cell, room: int) -> Cell:

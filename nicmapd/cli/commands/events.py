@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from nicmapd.cli import table, words
+from nicmapd.cli import following, table, words
 from nicmapd.cli.session import Session, command_options, encode
-from nicmapd.follow import Event, Follower, Lost, Missed
+from nicmapd.follow import Event, Follower
 
 _COLOURS = {
     "nic.attached": "good",
@@ -45,25 +45,9 @@ def command(session: Session, vm: str | None, after: int | None, count: int | No
     """
     session.about("events", vm)
     uuid = None if vm is None else session.client.get("vms", vm)["uuid"]
-    for event in islice(_events(session, Follower(session.client, uuid=uuid, after=after)), count):
+    items = following.remarked(session, Follower(session.client, uuid=uuid, after=after))
+    for event in islice((item for item in items if isinstance(item, Event)), count):
         session.print(encode(event.data) if session.json else _line(event))
-
-
-def _events(session: Session, follower: Follower) -> Any:
-    """The changes alone; the rest is remarked."""
-    lost = False
-    for item in follower:
-        if isinstance(item, Event):
-            yield item
-        elif isinstance(item, Lost):
-            if not lost:
-                session.note(f"lost the daemon ({words.text(item.reason)}), trying again")
-            lost = True
-        elif isinstance(item, Missed):
-            session.note(f"some changes were missed: {words.text(item.reason)}")
-        elif lost:
-            session.note("connected again")
-            lost = False
 
 
 def _line(event: Event) -> str:
