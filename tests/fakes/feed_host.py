@@ -57,10 +57,12 @@ async def main(folder: Path, vms: int, threads: int, size: int) -> None:
     board, store = Board(clock), open_store(f"sqlite:///{folder}/map.db", host=HOST, clock=clock)
     feed = Feed(store)
     kept = [(0, 0)]
+    counting = threading.Lock()
 
     def publish(items: Sequence[FeedItem]) -> None:
         feed.announce(items)
-        kept.append(max(kept.pop(), feed.kept))
+        with counting:
+            kept[0] = max(kept[0], feed.kept)
 
     keeper = Keeper(store, board, clock=clock, publish=publish)
     app = create_app(board, store, FakeService(board, clock, host=HOST), clock, feed)
