@@ -110,7 +110,7 @@ def _of_store(store: Any) -> Check:
         return Check(_DAEMON, what, Result.FAIL, words.text(store["message"]), advice)
     noisy = store["suppressed"]
     if noisy:
-        detail = f"{sum(noisy.values())} changes of {len(noisy)} VMs were too many to keep"
+        detail = f"{sum(noisy.values())} changes of {words.count(len(noisy), 'VM')} were too many to keep"
         return Check(
             _DAEMON,
             what,

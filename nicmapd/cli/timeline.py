@@ -84,7 +84,7 @@ def _changes(old: Any, new: Any) -> list[str]:
     if old["link"] != new["link"]:
         found.append(f"link {words.text(new['link'])}")
     if old["target"] != new["target"] and new["target"]:
-        found.append(f"host side device {words.text(new['target'])}")
+        found.append(f"plugged in as {words.text(new['target'])}")
     return found or [f"noted anew: {words.text(new['reason'])}"]
 
 

@@ -103,6 +103,11 @@ def address(one: Any) -> str:
     return text(one["ip"] if prefix is None else f"{one['ip']}/{prefix}")
 
 
+def count(number: int, thing: str) -> str:
+    """`1 NIC`, `2 NICs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def size(number: int | None) -> str:
     """Bytes in units of 1024."""
     if number is None:

@@ -293,7 +293,7 @@ def test_history_that_is_cut_says_so(nicmapctl: Run) -> None:
 def test_refresh_prints_what_changed(own_host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> None:
     world, path = own_host
     run = runner(path, capsys)
-    assert run("refresh", "web1") == (0, "nothing new: 3 NICs, 2 of them named\n", "")
+    assert run("refresh", "web1") == (0, "nothing new: 3 NICs, 2 named\n", "")
     change = Change(ChangeKind.NIC_RENAMED, "eth0 renamed to \x1b[31mens3")
     world.service.effect = lambda _uuid: (change,)
     assert run("refresh", "web1") == (0, "eth0 renamed to \\x1b[31mens3\n", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from nicmapd.cli import program
 from nicmapd.client import Client
 from nicmapd.model import NicAddress
 from tests.fakes.changing import Scripted, problem
+from tests.fakes.dialogue import dialogue
 from tests.fakes.serving import serving
 from tests.fakes.world import World, make_world, named
 
@@ -203,26 +203,6 @@ def test_detach_that_the_guest_takes_its_time_for_is_3(host: Host) -> None:
 
 
 # -- at a terminal
-
-
-def dialogue(path: Path, answer: bytes, *arguments: str) -> tuple[int, str]:
-    """A call at a terminal, where `answer` is typed when it asks; its exit code and all that was shown."""
-    leader, follower = pty.openpty()
-    command = [sys.executable, "-c", "from nicmapd.cli import main; main()", *arguments]
-    settings = {**os.environ, "NICMAPD_SOCKET": str(path), "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "100"}
-    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=settings)
-    os.close(follower)
-    seen = b""
-    try:
-        while piece := os.read(leader, 4096):
-            seen += piece
-            if b"[y/N]" in seen and answer:
-                os.write(leader, answer)
-                answer = b""
-    except OSError:  # EIO: it has ended
-        pass
-    os.close(leader)
-    return process.wait(20), seen.decode().replace("\r\n", "\n")
 
 
 def test_a_terminal_is_asked_and_may_say_no(host: Host) -> None:

@@ -191,7 +191,7 @@ def test_a_daemon_that_has_too_much_to_do(world: World, doctor: Run) -> None:
     world.service.daemon = replace(daemon, store=store, watch=replace(daemon.watch, lateness=30.0))
     code, out, _ = doctor()
     assert code == 0
-    assert "WARN (7 changes of 1 VMs were too many to keep" in out
+    assert "WARN (7 changes of 1 VM were too many to keep" in out
     assert "WARN (last pass 1 s ago, 30 s late; raise poll.interval or agent.concurrency)" in out
 
 

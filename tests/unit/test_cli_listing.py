@@ -290,7 +290,7 @@ ADDRESS = [{"ip": "10.0.0.1", "prefix": 24, "interface": "eth0"}]
         ({"mac": "52:54:00:00:00:02"}, "has the MAC 52:54:00:00:00:02, before 52:54:00:00:00:01"),
         ({"guest_mac": "52:54:00:00:00:02"}, "the guest uses the MAC 52:54:00:00:00:02"),
         ({"link": "down"}, "link down"),
-        ({"target": "vnet7"}, "host side device vnet7"),
+        ({"target": "vnet7"}, "plugged in as vnet7"),
         ({"name_source": "agent"}, "named by agent, before by probe"),
         ({"reason": "another"}, "noted anew: another"),
     ],

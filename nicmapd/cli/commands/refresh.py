@@ -24,4 +24,5 @@ def command(session: Session, vm: str) -> None:
         return
     changes = [words.text(change["sentence"]) for change in answer["changes"]]
     named = sum(1 for nic in answer["items"] if nic["name"])
-    session.print("\n".join(changes or [f"nothing new: {len(answer['items'])} NICs, {named} of them named"]))
+    of_all = words.count(len(answer["items"]), "NIC")
+    session.print("\n".join(changes or [f"nothing new: {of_all}, {named} named"]))
