@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from nicmapd import shapes
 from nicmapd.model import GuestInterface, GuestReply, Probe, Statistics
@@ -57,6 +58,9 @@ class Memory:
         return Memory(known=loopback, holders=holders, lost=self.lost)
 
 
+_counters = attrgetter(*(one.name for one in fields(Statistics)))
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """One interface with the address labels that belong to it."""
@@ -98,8 +102,10 @@ def fold(reply: GuestReply) -> list[Folded]:
     return sorted(folded, key=lambda one: _order(one.interface))
 
 
-def _order(interface: GuestInterface) -> tuple[str, str, tuple[object, ...]]:
-    return (interface.name, interface.mac or "", interface.addresses)
+def _order(interface: GuestInterface) -> tuple[str, str, tuple[object, ...], tuple[int, ...]]:
+    """All that there is: of two entries with one name and one MAC the same must come first, however they are listed."""
+    counters = () if interface.statistics is None else _counters(interface.statistics)
+    return (interface.name, interface.mac or "", interface.addresses, tuple(-1 if n is None else n for n in counters))
 
 
 def same_shape(left: GuestReply, right: GuestReply) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nicmapd.evidence import fold
 from nicmapd.join import JoinedNic, Memory, join, questions, same_shape
 from nicmapd.model import (
     GuestAddress,
@@ -141,3 +142,9 @@ def test_the_same_reply_again_changes_nothing(
     third, remembered = look(reply, memory, previous, {}, probing=probing, asked=reply)
     assert [one.naming for one in third] == previous
     assert remembered == memory
+
+
+def test_two_entries_that_differ_only_in_their_counters_come_in_one_order() -> None:
+    first = GuestInterface("..", MACS[1], (), Statistics(0, 0, 0))
+    reply = GuestReply((first, GuestInterface("..", MACS[1])))
+    assert fold(reply) == fold(GuestReply(reply.interfaces[::-1]))
