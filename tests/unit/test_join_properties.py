@@ -147,4 +147,6 @@ def test_the_same_reply_again_changes_nothing(
 def test_two_entries_that_differ_only_in_their_counters_come_in_one_order() -> None:
     first = GuestInterface("..", MACS[1], (), Statistics(0, 0, 0))
     reply = GuestReply((first, GuestInterface("..", MACS[1])))
-    assert fold(reply) == fold(GuestReply(reply.interfaces[::-1]))
+    orders = [fold(one) for one in (reply, GuestReply(reply.interfaces[::-1]))]
+    # Counters do not count where interfaces are compared, so each is looked at by itself.
+    assert [one.interface.statistics for one in orders[0]] == [one.interface.statistics for one in orders[1]]
