@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab demo test unit browser live run check fix golden bench soak fuzz clean deb test-package
+.PHONY: help setup lab demo pictures test unit browser live run check fix golden bench soak fuzz clean deb test-package
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -50,6 +50,10 @@ $(VENV)/.system-deb: $(VENV)/.system tools/system-packages tools/packages-deb.tx
 
 deb: $(VENV)/.system-deb  ## the Debian package, for the release that this machine runs, in dist/
 	tools/build-deb
+
+pictures: lab  ## the screenshots and the recording of README, from real guests
+	echo "== pictures"
+	$(BIN)/python -m tests.lab.pictures
 
 # -- checking it
 

@@ -1,10 +1,13 @@
 // Puts the page together: the API, the map, the feed, and what shows them.
 
+import { Actions } from "./actions.js";
 import { Api } from "./api.js";
 import { h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { parse, sorted } from "./filter.js";
 import { NicMap } from "./map.js";
+import { Networks } from "./networks.js";
+import { Panel } from "./panel.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./signin.js";
 import { Table } from "./table.js";
@@ -20,17 +23,27 @@ class App {
       onGap: () => this.reload(),
       onState: (state, reason) => this.shell.live(state, reason),
     });
-    this.shell = new Shell({ onRetry: () => this.feed.retry(), onSignOut: () => this.leave() });
-    this.toolbar = new Toolbar({ onChange: () => this.filterChanged(), onAttach: () => {} });
+    this.shell = new Shell({ onRetry: () => this.feed.retry(), onSignIn: () => this.offerSignIn(), onSignOut: () => this.leave() });
+    this.actions = new Actions({ api: this.api, map: this.map, networks: () => this.networks.names() });
+    this.networks = new Networks({
+      api: this.api, map: this.map,
+      onOpen: (row) => this.open(row.key),
+      onFilter: (network) => this.filterNetwork(network),
+      onAttach: (network) => this.actions.attach(null, network),
+    });
+    this.panel = new Panel({ api: this.api, map: this.map, actions: this.actions, onClose: () => this.closePanel() });
+    this.toolbar = new Toolbar({ onChange: () => this.filterChanged(), onAttach: () => this.attach() });
     this.table = new Table({ onOpen: (row) => this.open(row.key), onSort: (column) => this.sortBy(column) });
-    this.view = h("div", { class: "view" }, this.toolbar.element, this.table.element);
+    this.list = h("div", { class: "view" }, this.toolbar.element, this.table.element);
     this.column = "vm";
     this.descending = false;
     this.order = [];
     this.status = null;
     root.append(this.shell.element);
     document.addEventListener("keydown", (event) => this.key(event));
-    this.shell.show("nics", this.view);
+    window.addEventListener("hashchange", () => this.route());
+    this.readAddress();
+    this.route();
     this.showRows();
     this.start();
   }
@@ -44,6 +57,7 @@ class App {
     if (!this.signIn) this.run();
   }
 
+  /** Begins to follow; what runs already goes on. */
   run() {
     this.feed.start();
     this.sweeping ??= this.map.sweepForEver();
@@ -58,11 +72,27 @@ class App {
 
   denied(problem) {
     if (this.signIn) return;
+    const had = this.api.token !== null;
     this.api.token = null;
-    this.signIn = new SignIn((token) => this.enter(token));
-    if (problem.status === 403) this.signIn.message.textContent = problem.message;
+    this.showSignIn(undefined);
+    if (had || problem.status === 403) this.signIn.message.textContent = problem.message;
+  }
+
+  /** Where reading is for everybody, a token is only for changes. */
+  offerSignIn() {
+    this.showSignIn(() => this.afterSignIn());
+  }
+
+  showSignIn(onCancel) {
+    this.signIn = new SignIn((token) => this.enter(token), onCancel);
     this.shell.show("", this.signIn.element);
     this.signIn.input.focus();
+  }
+
+  afterSignIn() {
+    this.signIn = null;
+    this.view = null;
+    this.route();
   }
 
   async enter(token) {
@@ -73,15 +103,43 @@ class App {
       this.api.token = null;
       throw problem;
     }
-    this.signIn = null;
-    this.shell.signOut.hidden = false;
-    this.shell.show("nics", this.view);
+    this.afterSignIn();
     this.run();
   }
 
   leave() {
     this.api.token = null;
     location.reload();
+  }
+
+  // -- the address: the view, the filter and the open NIC are in it, so that it can be sent to others
+
+  readAddress() {
+    const { parameters } = address();
+    this.toolbar.search.value = parameters.get("q") ?? "";
+    this.toolbar.state = parameters.get("state") ?? "";
+    this.toolbar.wanted = parameters.get("network") ?? "";
+    const nic = parameters.get("nic");
+    if (nic) this.open(nic, { focus: false });
+  }
+
+  route() {
+    const { view } = address();
+    if (this.view !== view && !this.signIn) {
+      this.view = view;
+      this.shell.show(view, view === "networks" ? this.networks.element : this.list, this.panel.element);
+      if (view === "networks") this.networks.update();
+      else this.table.measure();
+    }
+  }
+
+  writeAddress() {
+    const all = { q: this.toolbar.search.value.trim(), state: this.toolbar.state, network: this.toolbar.network.value || this.toolbar.wanted, nic: this.panel.key ?? "" };
+    const parameters = new URLSearchParams(Object.entries(all).filter(([, value]) => value !== ""));
+    const { view } = address();
+    const text = parameters.size > 0 ? `?${parameters}` : "";
+    this.shell.keep(text);
+    history.replaceState(null, "", `#/${view}${text}`);
   }
 
   // -- news
@@ -95,12 +153,21 @@ class App {
   statusChanged(status) {
     this.status = status;
     this.shell.status(status);
+    const may = status.you?.may_change === true;
+    this.toolbar.attach.hidden = !may;
+    this.shell.signOut.hidden = this.api.token === null;
+    this.shell.signIn.hidden = may || this.api.token !== null;
+    this.panel.mayChange = this.networks.mayChange = may;
+    this.panel.update();
+    this.networks.update();
     if (this.map.entries.size === 0) this.showRows();
   }
 
   mapChanged() {
     this.sort();
     this.showRows();
+    this.panel.update();
+    this.networks.update();
   }
 
   // -- rows
@@ -119,6 +186,13 @@ class App {
   filterChanged() {
     this.showRows();
     this.table.grid.scrollTop = 0;
+    this.writeAddress();
+  }
+
+  filterNetwork(network) {
+    location.hash = "#/nics";
+    this.toolbar.network.value = network;
+    this.filterChanged();
   }
 
   showRows() {
@@ -157,11 +231,33 @@ class App {
     ];
   }
 
-  open() {}
+  // -- the panel
+
+  open(key, { focus = true } = {}) {
+    this.panel.open(key, { focus });
+    this.table.mark(key);
+    this.writeAddress();
+  }
+
+  closePanel() {
+    const { key } = this.panel;
+    this.panel.close();
+    this.table.mark(null);
+    this.writeAddress();
+    if (this.view === "nics") this.table.grid.focus();
+    else this.networks.focus(key);
+  }
+
+  async attach() {
+    await this.networks.read();
+    this.actions.attach(this.panel.row?.entry ?? null);
+  }
 
   key(event) {
     const typing = event.target.closest("input, select, textarea, dialog");
-    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    if (event.key === "Escape" && !typing && this.panel.key !== null) {
+      this.closePanel();
+    } else if (event.key === "/" && !typing && this.view === "nics" && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       this.toolbar.search.focus();
       this.toolbar.search.select();
@@ -169,6 +265,12 @@ class App {
       this.table.grid.focus();
     }
   }
+}
+
+/** The view and the parameters after the `#`. */
+function address() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  return { view: path === "networks" ? "networks" : "nics", parameters: new URLSearchParams(query) };
 }
 
 new App(document.getElementById("app"));

@@ -3,7 +3,7 @@
 import { Api } from "./api.js";
 import { h, put } from "./dom.js";
 
-const TITLES = { interfaces: "NICs", vms: "VMs", history: "The past", daemon: "The daemon" };
+const TITLES = { interfaces: "NICs", vms: "VMs", history: "The past", events: "What changes", networks: "Networks", daemon: "The daemon" };
 
 class Manual {
   constructor(document) {
@@ -59,7 +59,7 @@ class Manual {
       h("h4", {}, "Answers"),
       h("dl", { class: "answers" }, Object.entries(operation.responses).map(([status, answer]) => [
         h("dt", { "data-kind": status[0] }, status),
-        h("dd", {}, answer.description, this.content(answer.content)),
+        h("dd", {}, inline(answer.description), this.content(answer.content)),
       ])),
       method === "get" && success?.[1].content?.["application/json"]
         ? [h("h4", {}, "For example"), h("pre", { tabindex: "0" }, `curl --unix-socket /run/nicmapd/api.sock 'http://localhost${example(path, operation.parameters ?? [])}'`)]
@@ -73,7 +73,7 @@ class Manual {
       h("h4", {}, "Parameters"),
       h("dl", { class: "members" }, all.map((one) => [
         h("dt", {}, h("code", {}, one.name), h("span", { class: "type" }, `${one.in}, ${this.type(one.schema)}${one.required ? ", required" : ""}`)),
-        h("dd", {}, one.description, one.schema?.enum ? choices(one.schema.enum) : null),
+        h("dd", {}, inline(one.description), one.schema?.enum ? choices(one.schema.enum) : null),
       ])),
     ];
   }
@@ -98,7 +98,7 @@ class Manual {
       schema.enum ? choices(schema.enum) : null,
       h("dl", { class: "members" }, Object.entries(schema.properties ?? {}).map(([member, about]) => [
         h("dt", {}, h("code", {}, member), h("span", { class: "type" }, this.link(about), required.has(member) ? "" : ", may be missing")),
-        h("dd", {}, about.description ?? "", about.examples ? h("span", { class: "sample" }, ` e.g. ${about.examples.map((one) => JSON.stringify(one)).join(", ")}`) : null),
+        h("dd", {}, inline(about.description), about.examples ? h("span", { class: "sample" }, ` e.g. ${about.examples.map((one) => JSON.stringify(one)).join(", ")}`) : null),
       ])),
     );
   }
@@ -131,7 +131,11 @@ function verb(method) {
 /** Paragraphs, with `code` as code. */
 function prose(text) {
   return (text ?? "").split(/\n\s*\n/).filter(Boolean).map((paragraph) =>
-    h("p", {}, paragraph.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part))));
+    h("p", {}, inline(paragraph)));
+}
+
+function inline(text) {
+  return (text ?? "").split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }
 
 function choices(values) {

@@ -98,6 +98,7 @@ export class Feed {
       watchdog = setTimeout(() => control.abort(), SILENCE);
     };
     alive();
+    this.end = undefined;
     try {
       const headers = { Accept: "text/event-stream" };
       if (this.last !== null) headers["Last-Event-ID"] = this.last;
@@ -107,7 +108,7 @@ export class Feed {
       this.on.state("live", "");
       if (!resumed) this.on.gap();
       await this.read(response.body.getReader(), alive);
-      return "the stream ended";
+      return this.end ?? "the stream ended";
     } catch (error) {
       if (error.name === "AbortError") return "the daemon fell silent";
       if (error.status === undefined) return "the connection broke";
@@ -138,7 +139,8 @@ export class Feed {
       this.on.gap(); // something that this page does not understand happened: look at everything
       return;
     }
-    if (type === "resync") this.on.gap();
+    if (type === "end") this.end = document.reason;
+    else if (type === "resync") this.on.gap();
     else this.on.event(type, document);
   }
 }

@@ -7,11 +7,12 @@ const THEMES = { auto: "theme: as the system", light: "theme: light", dark: "the
 const ICONS = { auto: "auto", light: "sun", dark: "moon" };
 
 export class Shell {
-  /** `onRetry()` when the reader does not want to wait for the next try; `onSignOut()`. */
-  constructor({ onRetry, onSignOut }) {
+  /** `onRetry()` when the reader does not want to wait for the next try; `onSignIn()` and `onSignOut()`. */
+  constructor({ onRetry, onSignIn, onSignOut }) {
     this.host = h("span", { class: "host" });
     this.light = h("span", { class: "live", "data-state": "connecting", role: "status" }, "connecting");
     this.theme = h("button", { type: "button", class: "plain", onclick: () => this.nextTheme() });
+    this.signIn = h("button", { type: "button", class: "plain", hidden: true, title: "with the write token, to attach and detach", onclick: onSignIn }, "sign in");
     this.signOut = h("button", { type: "button", class: "plain", hidden: true, onclick: onSignOut }, "sign out");
     this.tabs = { nics: this.tab("nics", "NICs"), networks: this.tab("networks", "Networks") };
     this.lost = h("span");
@@ -29,7 +30,7 @@ export class Shell {
       h("header", { class: "header" },
         h("h1", { class: "brand" }, h("img", { src: "/static/icon.svg", alt: "", width: "22", height: "22" }), "nicmapd", this.host),
         h("nav", { class: "tabs", "aria-label": "Views" }, Object.values(this.tabs)),
-        h("span", { class: "space" }), this.light, h("a", { class: "plain", href: "/docs" }, "API"), this.signOut, this.theme),
+        h("span", { class: "space" }), this.light, h("a", { class: "plain", href: "/docs" }, "API"), this.signIn, this.signOut, this.theme),
       this.banner, this.degraded, this.main, this.footer,
     );
     this.lostAt = 0;
@@ -39,6 +40,11 @@ export class Shell {
 
   tab(view, title) {
     return h("a", { class: "tab", href: `#/${view}` }, title);
+  }
+
+  /** The other view is opened with the same filter and NIC. */
+  keep(query) {
+    for (const [name, tab] of Object.entries(this.tabs)) tab.setAttribute("href", `#/${name}${query}`);
   }
 
   show(view, ...children) {

@@ -3,8 +3,9 @@
 import { h, put } from "./dom.js";
 
 export class SignIn {
-  /** `onToken(token)` gives a promise; it is rejected with a `Problem` if the token does not do. */
-  constructor(onToken) {
+  /** `onToken(token)` gives a promise; it is rejected with a `Problem` if the token does not do.
+   * `onCancel`, if given, goes on without. */
+  constructor(onToken, onCancel) {
     this.input = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, spellcheck: "false" });
     this.message = h("p", { class: "fault", role: "alert" });
     this.element = h(
@@ -15,13 +16,15 @@ export class SignIn {
           this.send(onToken);
         },
       },
-      h("h2", {}, "This nicmapd wants a token"),
+      h("h2", {}, onCancel ? "Sign in to change things" : "This nicmapd wants a token"),
       h("p", {}, "It is in the file that ", h("code", {}, "api.read_token_file"), " or ", h("code", {}, "api.write_token_file"),
         " names on that host. It is kept until this tab is closed."),
       h("label", { for: "token" }, "Token"),
       this.input,
       this.message,
-      h("button", { class: "button primary" }, "Sign in"),
+      h("div", { class: "group" },
+        h("button", { class: "button primary" }, "Sign in"),
+        onCancel ? h("button", { type: "button", class: "button", onclick: onCancel }, "Cancel") : null),
     );
   }
 

@@ -24,6 +24,7 @@ export class Toolbar {
     this.buttons = ["", ...Object.keys(STATES)].map((state) => this.chip(state));
     put(this.chips, this.buttons.map((one) => one.button));
     this.networks = null;
+    this.wanted = ""; // a network that the address names, until the map has it
   }
 
   chip(state) {
@@ -74,7 +75,8 @@ export class Toolbar {
     const key = all.join("\n");
     if (this.networks === key) return;
     this.networks = key;
-    const chosen = this.network.value;
+    const chosen = this.network.value || (all.length > 0 ? this.wanted : "");
+    if (all.length > 0) this.wanted = "";
     if (chosen !== "" && !all.includes(chosen)) all.push(chosen);
     put(this.network, h("option", { value: "" }, "all networks"), all.map((name) => h("option", { value: name }, name)));
     this.network.value = chosen;
