@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nicmapd.api.audit import REFUSED_EACH, REFUSED_SECONDS, REFUSED_TOTAL, Audi
 from nicmapd.api.edge import Edge
 from nicmapd.api.limits import EventStreams
 from nicmapd.api.peer import Peer, of_socket
+from nicmapd.api.server import Limits
 from nicmapd.api.sockets import listen_unix
 from nicmapd.config import ApiConfig
 from nicmapd.errors import Unavailable
@@ -182,6 +184,19 @@ def test_the_mode_of_the_socket_keeps_others_out(world: World, open_directory: P
         os.chown(running.path, -1, READERS)
         assert status_for(running.path, "GET /healthz", uid=65534, groups=[]) == "refused"
         assert status_for(running.path, "GET /healthz", uid=65534, groups=[READERS]) == "200"
+
+
+@needs_root
+def test_one_user_s_connections_leave_room_for_others(world: World, open_directory: Path) -> None:
+    app = create_app(world.board, world.store, world.service, world.clock, access=Access(RULES))
+    sockets = [listen_unix(open_directory / "api.sock", mode=0o666)]
+    limits = Limits(connections=8, each=4)
+    with serving(world, open_directory, app=app, sockets=sockets, limits=limits) as running, ExitStack() as stack:
+        for _ in range(limits.each):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(running.path))
+        # Refused at once: it is luck whether the answer is there before the request breaks off.
+        assert status_for(running.path, "GET /vms", uid=0, groups=[]) in ("503", "failed")
+        assert status_for(running.path, "GET /vms", uid=65534, groups=[READERS]) == "200"
 
 
 # -- the audit

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from nicmapd.api import create_app
+from nicmapd.api.access import Access
+from nicmapd.api.edge import Edge
 from nicmapd.api.server import Limits, open_sockets
 from nicmapd.api.sockets import close_sockets, listen_tcp, listen_unix
 from nicmapd.config import ApiConfig
@@ -219,6 +223,39 @@ def test_an_endless_body_ends(server: Serving) -> None:
     with connect(server) as client:
         client.sendall(b"GET /vms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert sent_before_hang_up(client, [b"1000\r\n" + b"x" * 4096 + b"\r\n"] * 10_000) < 1000
+
+
+async def reads_its_body(scope: Any, receive: Any, send: Any) -> None:
+    await Response(await Request(scope, receive).body())(scope, receive, send)
+
+
+@pytest.mark.parametrize("sent", [b"", b"12345"])
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_body_that_does_not_come_is_not_waited_for(world: World, tmp_path: Path, sent: bytes, pause: float) -> None:
+    """Neither one that stops nor one that comes byte by byte."""
+    app = Edge(reads_its_body, Access(), body_seconds=0.4)
+    begun = time.monotonic()
+    with serving(world, tmp_path, app=app) as running, connect(running) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + sent)
+        if pause:
+            sent_before_hang_up(client, [b"x"] * 20, pause=pause)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (408, "unavailable")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    assert time.monotonic() - begun < 5
+
+
+def test_a_body_in_time_is_taken(world: World, tmp_path: Path) -> None:
+    app = Edge(reads_its_body, Access(), body_seconds=5)
+    with serving(world, tmp_path, app=app) as running, connect(running) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        time.sleep(0.1)
+        client.sendall(b"67890")
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b"1234567890")
 
 
 def test_a_client_that_never_asks_is_hung_up_on(server: Serving) -> None:
