@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +110,8 @@ def column(word: str) -> Column:
     name = word.strip().lower()
     found = COLUMNS.get(_ALSO.get(name, name))
     if found is None:
+        import difflib
+
         near = difflib.get_close_matches(name, COLUMNS, n=1)
         meant = f'did you mean "{near[0]}"? ' if near else ""
         raise ValueError(f'there is no column "{printable(word)}"; {meant}there are {", ".join(COLUMNS)}')
@@ -172,5 +172,7 @@ def _rank(value: Any) -> Any:
 
 
 def _address_rank(text: str) -> tuple[int, int]:
+    import ipaddress
+
     address = ipaddress.ip_interface(text)
     return address.version, int(address)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -146,6 +144,9 @@ def text(
 def spreadsheet(found: Sequence[Any], chosen: Sequence[Column], *, headers: bool) -> str:
     """RFC 4180, with bare line feeds. A cell that a spreadsheet would run begins with an apostrophe: guests choose
     their names."""
+    import csv
+    import io
+
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     if headers:
