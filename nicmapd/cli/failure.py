@@ -90,13 +90,32 @@ def _what(error: NicmapError) -> str:
 
 
 def next_step(error: NicmapError, session: Session) -> str:
-    """What to do about it, one line, or nothing."""
-    command, vm = (*session.subject, "", "")[:2]
+    """What to do about it, one line; nothing only where the user decided so."""
+    return _by_details(error, session) or _by_kind(error, session) or _by_code(error, session)
+
+
+def _by_details(error: NicmapError, session: Session) -> str:
+    """Where the error itself knows what would work."""
+    command, vm, _, *rest = (*session.subject, "", "", "")
     renamed, candidates = error.details.get("renamed_to"), error.details.get("candidates")
+    removed, oldest = error.details.get("removed_uuid"), error.details.get("oldest")
     if isinstance(renamed, str) and vm:
-        return f"Try: {line(command, vm, renamed)}"
+        return f"Try: {line(command, vm, renamed, *rest)}"
     if isinstance(candidates, list) and candidates:
         return f"Try: {_with_candidates(session, [str(one) for one in candidates])}"
+    if isinstance(removed, str):
+        return f"Try: {line('history', removed)}"
+    if isinstance(oldest, int):
+        return f"Try: {line('events', vm, '--after', str(max(0, oldest - 1)))}"
+    if error.details.get("refused"):
+        return f"Look into the guest (is the NIC in use, has it booted?), then try again: {line(*session.subject)}"
+    if "active" in error.details or error.details.get("key") == "network":
+        return f"See: {line('networks')}"
+    return ""
+
+
+def _by_kind(error: NicmapError, session: Session) -> str:
+    """Where it is about the way to the daemon, or about waiting."""
     if isinstance(error, NotPermitted):
         return "Root may (sudo nicmapctl ...), and members of the group nicmapd (usermod -aG nicmapd USER, log in anew)"
     if isinstance(error, Unreachable):
@@ -106,33 +125,30 @@ def next_step(error: NicmapError, session: Session) -> str:
     if isinstance(error, NotYet):
         return f"Try: {session.hint or line('show', *session.subject[1:])}"
     if isinstance(error, Interrupted):
-        return f"See what became of it: {line('list', vm)}"
-    if error.details.get("refused"):
-        return f"Look into the guest (is the NIC in use, has it booted?), then try again: {_again(session)}"
-    if isinstance(error.details.get("oldest"), int):
-        return f"Try: {line('events', vm, '--after', str(max(0, error.details['oldest'] - 1)))}"  # type: ignore[operator]
-    if error.code == "precondition_failed":
-        return f"Look at what it is now, then try again: {_again(session)}"
+        return f"See what became of it: {line('list', *session.subject[1:2])}"
+    return ""
+
+
+def _by_code(error: NicmapError, session: Session) -> str:
+    """What is worth trying after an error of that code."""
+    command, vm, nic = (*session.subject, "", "", "")[:3]
+    found = {
+        "precondition_failed": f"Look at what it is now, then try again: {line(*session.subject)}",
+        "forbidden": "Root may: sudo nicmapctl ..., and the group that is named (usermod -aG GROUP USER, log in anew)",
+        "not_found": f"Try: {line('list', vm) if 'vm_uuid' in error.details else line('list')}",
+        "unavailable": f"What was known stays known: {line('show', vm)}" if vm else f"Try: {line('doctor')}",
+        "invalid": f"See: {line(command, '--help')}",
+        "conflict": f"Try: {session.hint}" if session.hint else f"What is known of it: {line('show', vm, nic)}",
+        "ambiguous": f"Try: {line('list', vm)}",
+        "stale": f"Try: {line('refresh', vm) if vm else line('status')}",
+        "unsupported": f"What there is: {line('status')}",
+        "internal": "Its log has the details: journalctl -u nicmapd",
+    }.get(error.code, "")
     if error.code == "forbidden" and session.url is not None:
         return "Give a token that may with --token-file, or run it on the host itself, without --url"
-    if error.code == "not_found":
-        uuid = error.details.get("removed_uuid")
-        if isinstance(uuid, str):
-            return f"Try: {line('history', uuid)}"
-        if command == "networks":
-            return f"Try: {line('networks')}"
-        return f"Try: {line('list', vm) if 'vm_uuid' in error.details else line('list')}"
-    if error.code == "unavailable" and vm:
-        return f"What was known stays known: {line('show', vm)}"
-    if error.code == "invalid" and command:
-        return f"See: nicmapctl {command} --help"
-    if error.code == "conflict" and session.hint is not None:
-        return f"Try: {session.hint}"
-    if error.code == "conflict" and vm:
-        return f"What is known of it: {line('show', *session.subject[1:3])}"
-    if error.code == "internal":
-        return "Its log has the details: journalctl -u nicmapd"
-    return ""
+    if error.code == "not_found" and command == "networks":
+        return f"Try: {line('networks')}"
+    return found
 
 
 def _unreachable(session: Session) -> str:
@@ -144,13 +160,9 @@ def _unreachable(session: Session) -> str:
 def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
     """The call again with what would be clear, for the first few."""
     command, *rest = session.subject or ("show",)
-    if len(rest) > 1:  # a NIC was meant
-        return "  or  ".join(line(command, rest[0], candidate) for candidate in candidates[:3])
-    return "  or  ".join(line(command, candidate) for candidate in candidates[:3])
-
-
-def _again(session: Session) -> str:
-    return line(*session.subject)
+    # What was meant is a NIC, where one was given, else the VM.
+    place = 1 if len(rest) > 1 else 0
+    return "  or  ".join(line(command, *rest[:place], one, *rest[place + 1 :]) for one in candidates[:3])
 
 
 def line(*parts: str) -> str:

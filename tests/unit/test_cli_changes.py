@@ -125,7 +125,7 @@ def test_attach_that_is_refused(host: Host) -> None:
         2,
         "",
         'nicmapctl: network: there is no libvirt network "lan\\x1b[31m" on this host; there are default, storage\n'
-        "See: nicmapctl attach --help\n",
+        "See: nicmapctl networks\n",
     )
     host.script.answer = problem(403, "forbidden", "this user may not change anything")
     assert host.run("attach", "web1", "--network", "default")[0] == 9

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from nicmapd.cli import table, words
+from nicmapd import errors
+from nicmapd.cli import failure, table, words
+from nicmapd.cli.session import Session
 from nicmapd.cli.table import Cell
 
 
@@ -76,6 +78,51 @@ def test_a_time_may_have_a_zone_or_this_machine_s() -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         words.Moment().convert(text, None, None)
+
+
+#: Every error that a call can end with.
+ENDS = (
+    errors.NicmapError,
+    errors.NotFound,
+    errors.Ambiguous,
+    errors.Conflict,
+    errors.Invalid,
+    errors.PreconditionFailed,
+    errors.Stale,
+    errors.Unsupported,
+    errors.Unavailable,
+    errors.Forbidden,
+    errors.NotPermitted,
+    errors.Unreachable,
+    errors.TimedOut,
+    failure.NotYet,
+    failure.Interrupted,
+)
+
+
+@pytest.mark.parametrize("subject", [("list",), ("show", "web1"), ("detach", "web1", "eth0"), ("networks",), ()])
+@pytest.mark.parametrize("url", [None, "http://host:1"])
+def test_every_error_has_a_next_step(subject: tuple[str, ...], url: str | None) -> None:
+    for kind in ENDS:
+        step = failure.next_step(kind("what"), Session(subject=subject, url=url))
+        assert step, kind
+        assert step.isprintable()
+    assert failure.next_step(failure.Declined("nothing was changed"), Session(subject=subject)) == ""
+
+
+def test_a_next_step_repeats_all_of_the_call() -> None:
+    session = Session(subject=("link", "web1", "eth5", "down"))
+    error = errors.Ambiguous("what", candidates=["52:54:00:00:00:01", "alias:net1"])
+    assert failure.next_step(error, session) == (
+        "Try: nicmapctl link web1 52:54:00:00:00:01 down  or  nicmapctl link web1 alias:net1 down"
+    )
+    assert (
+        failure.next_step(errors.NotFound("what", renamed_to="ens7"), session) == "Try: nicmapctl link web1 ens7 down"
+    )
+    several = Session(subject=("show", "web1"))
+    assert failure.next_step(errors.Ambiguous("what", candidates=["a", "b c"]), several) == (
+        "Try: nicmapctl show a  or  nicmapctl show 'b c'"
+    )
 
 
 def test_sizes_have_units() -> None:
