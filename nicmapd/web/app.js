@@ -21,7 +21,7 @@ class App {
     this.feed = new Feed(this.api, {
       onEvent: (type, data) => this.happened(type, data),
       onGap: () => this.reload(),
-      onState: (state, reason) => this.shell.live(state, reason),
+      onState: (state, reason) => this.connection(state, reason),
     });
     this.shell = new Shell({ onRetry: () => this.feed.retry(), onSignIn: () => this.offerSignIn(), onSignOut: () => this.leave() });
     this.actions = new Actions({ api: this.api, map: this.map, networks: () => this.networks.names() });
@@ -119,12 +119,12 @@ class App {
     this.toolbar.search.value = parameters.get("q") ?? "";
     this.toolbar.state = parameters.get("state") ?? "";
     this.toolbar.wanted = parameters.get("network") ?? "";
-    const nic = parameters.get("nic");
-    if (nic) this.open(nic, { focus: false });
   }
 
   route() {
-    const { view } = address();
+    const { view, parameters } = address();
+    const nic = parameters.get("nic");
+    if (nic && nic !== this.panel.key) this.open(nic, { focus: false });
     if (this.view !== view && !this.signIn) {
       this.view = view;
       this.shell.show(view, view === "networks" ? this.networks.element : this.list, this.panel.element);
@@ -143,6 +143,11 @@ class App {
   }
 
   // -- news
+
+  connection(state, reason) {
+    this.shell.live(state, reason);
+    if (state === "live" && this.map.loaded) this.map.sweep().catch(() => {});
+  }
 
   happened(type, data) {
     if (data.sentence) this.shell.tell(data.vm ? `${data.vm}: ${data.sentence}` : data.sentence, data.at);

@@ -76,6 +76,7 @@ export class NicMap {
     this.stale = false;
     this.dirty = new Set();
     this.busy = new Set();
+    this.failed = new Set(); // could not be read: again with the next sweep
     this.gathering = 0;
     this.announced = 0;
   }
@@ -108,6 +109,7 @@ export class NicMap {
     do {
       this.stale = false;
       this.dirty.clear();
+      this.failed.clear();
       const [vms, nics] = await Promise.all([this.api.all("/vms"), this.api.all("/interfaces")]);
       const byVm = Map.groupBy(nics, (nic) => nic.vm_uuid);
       for (const uuid of [...this.entries.keys()]) this.entries.delete(uuid);
@@ -143,7 +145,7 @@ export class NicMap {
       this.read(uuid)
         .catch((problem) => {
           if (problem.status === 404) this.remove(uuid);
-          else this.dirty.add(uuid); // the next sweep or the next connection tries again
+          else this.failed.add(uuid);
         })
         .finally(() => {
           this.busy.delete(uuid);
@@ -216,6 +218,8 @@ export class NicMap {
       }
     }
     for (const uuid of [...this.entries.keys()]) if (!there.has(uuid)) this.remove(uuid);
+    for (const uuid of this.failed) this.look(uuid);
+    this.failed.clear();
     this.announce();
   }
 }

@@ -210,3 +210,7 @@ def test_a_card_on_a_narrow_screen_names_vm_nic_and_mac(serve: Serve, open_page:
         box = row.locator(f".cell.{column}").bounding_box()
         assert box is not None
         assert box["width"] > 40, column
+    page.goto(f"{address}/#/nics?nic={ETH0}")
+    picture = page.get_by_role("img", name=re.compile("From the host into the guest"))
+    for layer in ("default", "vnet10", "eth0", "bond0.100"):
+        assert picture.get_by_text(layer, exact=True).is_visible()
