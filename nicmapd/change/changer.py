@@ -12,6 +12,7 @@ from nicmapd.change.ground import Ground, Selection
 from nicmapd.change.orders import AttachOrder, UpdateOrder
 from nicmapd.change.removals import Removals
 from nicmapd.change.results import Changed, Detached
+from nicmapd.change.turns import PATIENCE
 from nicmapd.change.update import Updater
 from nicmapd.model import ConnectionStatus, Outcome
 from nicmapd.ports import Clock, DomainEvent, HypervisorChanges, Network, Networks
@@ -20,8 +21,9 @@ from nicmapd.ports import Clock, DomainEvent, HypervisorChanges, Network, Networ
 class Changer:
     """Operations are called in an event loop, `take` from any thread.
 
-    `status` says whether libvirt is there; `refresh` is one pass over a VM, now (watch.Watcher.refresh). `who` is, in
-    every operation, who asks for it, in words for the log and the change feed.
+    `status` says whether libvirt is there; `refresh` is one pass over a VM, now (watch.Watcher.refresh); `patience` is
+    how many seconds a call of libvirt may take. `who` is, in every operation, who asks for it, in words for the log and
+    the change feed.
 
     All raise `Unavailable`, `NotFound`, and what libvirt's refusal means, with libvirt's words (ports.py).
     """
@@ -36,8 +38,11 @@ class Changer:
         clock: Clock,
         status: Callable[[], ConnectionStatus],
         refresh: Callable[[str], Awaitable[Outcome]],
+        patience: float = PATIENCE,
     ) -> None:
-        self._ground = Ground(hypervisor, networks, board, causes, clock=clock, status=status, refresh=refresh)
+        self._ground = Ground(
+            hypervisor, networks, board, causes, clock=clock, status=status, refresh=refresh, patience=patience
+        )
         self._removals = Removals()
         self._attacher = Attacher(self._ground)
         self._detacher = Detacher(self._ground, self._removals)

@@ -89,7 +89,7 @@ class Detacher:
             left = max(0.0, deadline - loop.time())
             heard = await removal.wait(min(left, _LOOK_EVERY))
             # Whatever was heard, or not: the XML is the truth.
-            if not await ground.workers.run(lambda: self._still_there(uuid, meant)):
+            if not await self._still_there(uuid, meant):
                 return True
             if heard is False:
                 async with ground.turns.of(uuid):
@@ -98,10 +98,10 @@ class Detacher:
             if loop.time() >= deadline:
                 return False
 
-    def _still_there(self, uuid: str, meant: Meant) -> bool:
+    async def _still_there(self, uuid: str, meant: Meant) -> bool:
         """Whether the running VM has that NIC. While libvirt is away nobody knows: then, yes."""
         try:
-            live = self._ground.hypervisor.look(uuid).live
+            live = (await self._ground.workers.run(lambda: self._ground.hypervisor.look(uuid))).live
         except NotFound:
             return False
         except Unavailable:

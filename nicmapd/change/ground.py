@@ -11,7 +11,7 @@ from nicmapd import changes, domxml, pending, render
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.change.macs import Macs
-from nicmapd.change.turns import Turns, Workers
+from nicmapd.change.turns import PATIENCE, Turns, Workers
 from nicmapd.errors import AgentFailure, Conflict, NicmapError, NotFound, Unavailable
 from nicmapd.logs import about
 from nicmapd.model import ConnectionStatus, DomainState, HostNic, Naming, NicEntry, Outcome, VmEntry, VmRef
@@ -61,6 +61,7 @@ class Ground:
         clock: Clock,
         status: Callable[[], ConnectionStatus],
         refresh: Callable[[str], Awaitable[Outcome]],
+        patience: float = PATIENCE,
     ) -> None:
         self.hypervisor = hypervisor
         self.networks = networks
@@ -69,7 +70,7 @@ class Ground:
         self.clock = clock
         self.macs = Macs(hypervisor, board)
         self.turns = Turns()
-        self.workers = Workers()
+        self.workers = Workers(patience=patience)
         self._status = status
         self._refresh = refresh
 

@@ -26,7 +26,7 @@ from tests.fakes.store import MemoryStore
 class ChangeableHost:
     """`refresh` is one pass over a VM; no watcher runs, so the map shows what was looked at and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = 60.0) -> None:
         self.clock = FakeClock()
         self.libvirt = FakeLibvirt()
         self.board = Board(self.clock)
@@ -45,7 +45,7 @@ class ChangeableHost:
         self._memories: dict[str, PassMemory] = {}
         self.refreshed: list[str] = []
         self.changer: Changer = changer_of(
-            self.libvirt, self.board, self.causes, clock=self.clock, refresh=self.refresh
+            self.libvirt, self.board, self.causes, clock=self.clock, refresh=self.refresh, patience=patience
         )
         service = FakeService(self.board, self.clock)
         service.changer = self.changer

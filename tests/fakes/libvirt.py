@@ -195,9 +195,17 @@ def _parse(interface: str) -> HostNic:
 
 
 def changer_of(
-    libvirt: FakeLibvirt, board: Board, causes: Causes, *, clock: Clock, refresh: Callable[[str], Awaitable[Outcome]]
+    libvirt: FakeLibvirt,
+    board: Board,
+    causes: Causes,
+    *,
+    clock: Clock,
+    refresh: Callable[[str], Awaitable[Outcome]],
+    patience: float = 60.0,
 ) -> Changer:
     """A Changer on that libvirt, which hears of its events."""
-    made = Changer(libvirt, libvirt, board, causes, clock=clock, status=libvirt.status, refresh=refresh)
+    made = Changer(
+        libvirt, libvirt, board, causes, clock=clock, status=libvirt.status, refresh=refresh, patience=patience
+    )
     libvirt.subscribe(made.take)
     return made

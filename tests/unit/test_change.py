@@ -467,6 +467,27 @@ def test_without_libvirt_it_is_told_at_once(
         work(host, vm)
 
 
+def test_a_libvirt_that_hangs_is_not_waited_for_for_ever() -> None:
+    host = ChangeableHost(patience=0.2)
+    vms = [host.add(f"web{number}") for number in range(6)]
+    host.libvirt.pause = threading.Event()
+
+    async def work() -> list[str]:
+        order = AttachOrder("network", "default")
+        calls = [host.changer.attach(vm.uuid, order, who=WHO) for vm in vms]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(one, Unavailable) for one in found), found
+        return [str(one) for one in found]
+
+    try:
+        outcomes = run(work)
+    finally:
+        host.libvirt.pause.set()
+    assert sum("not known" in one for one in outcomes) == 4, "as many as libvirt was called for"
+    assert sum("nothing was done" in one for one in outcomes) == 2
+    host.changer.stop()
+
+
 def test_after_the_stop_nothing_is_begun(host: ChangeableHost, vm: FakeVm) -> None:
     host.changer.stop()
     with pytest.raises(Unavailable, match="stopping"):
