@@ -343,3 +343,20 @@ def _and_nobody_answers(request: object) -> None:
     assert callable(request)
     with contextlib.suppress(OSError, http.client.HTTPException):
         request()
+
+
+def test_a_libvirt_that_hangs_is_told_and_the_map_comes_true(
+    lab: LabHost, daemon: Nicmapd, fresh_guest: FreshGuest
+) -> None:
+    guest = two(fresh_guest, "hangs")
+    settled(daemon, guest)
+    second = macs(guest)[1]
+    assert daemon.ask("PATCH", f"/vms/hangs/interfaces/{second}", {"link": "down"}).status == 200
+    lab.pause_libvirtd()
+    try:
+        answer = daemon.ask("PATCH", f"/vms/hangs/interfaces/{second}", {"link": "up"}, within=90.0)
+    finally:
+        lab.resume_libvirtd()
+    assert (answer.status, answer.json["code"]) == (503, "unavailable")
+    eventually(lambda: all_equal(daemon, guest), within=30.0, what="libvirt, map and guest say the same")
+    assert daemon.ask("PATCH", f"/vms/hangs/interfaces/{second}", {"link": "up"}).json["link"] == "up"
