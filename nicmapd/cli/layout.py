@@ -13,8 +13,9 @@ _GAP = 2
 _DROPPED = (DEVICE, NETWORK, NOTE, AGE, ADDRESSES, MAC)
 #: The longest age: `9999d`.
 _AGE_WIDTH = 5
-#: What guests and people name at length must not push the rest off the screen.
-_WIDEST = {VM: 24, NIC: 20, NETWORK: 24, NOTE: 40}
+#: What guests and people name at length must not push the rest off the screen: the part of it that a name may take,
+#: and how many columns at least and at most.
+_NAMES = {VM: (5, 10, 32), NIC: (6, 10, 24), NETWORK: (6, 8, 24), NOTE: (3, 20, 40)}
 _KEYS = "q quit  / filter  s sort  r reverse  up/down scroll"
 
 
@@ -89,9 +90,10 @@ def _columns(rows: Sequence[Row], width: int) -> list[tuple[int, int]]:
     widths = {column: table.width(header) for column, header in enumerate(HEADERS)}
     widths[AGE] = _AGE_WIDTH
     noted = False
+    most = {column: min(max(width // part, low), high) for column, (part, low, high) in _NAMES.items()}
     for row in rows:
         for column, text in enumerate(row.cells):
-            widths[column] = max(widths[column], min(table.width(text), _WIDEST.get(column, 1000)))
+            widths[column] = max(widths[column], min(table.width(text), most.get(column, width)))
         noted = noted or bool(row.cells[NOTE])
     if not noted:
         del widths[NOTE]

@@ -241,7 +241,7 @@ def test_long_names_do_not_push_the_rest_away(world: World) -> None:
     table = Live(world.clock.monotonic)
     table.fill(documents(world, world.vm(9, "v" * 200, [world.nic(9, 0, named("以" * 100))])))
     line = look(table, world, 100)[2]
-    assert line.startswith(" " + "v" * 23 + "~  " + "以" * 9 + "~ ")
+    assert line.startswith(" " + "v" * 19 + "~  " + "以" * 7 + "~ ")
     assert "52:54:00:00:09:00" in line
 
 
