@@ -20,6 +20,7 @@ from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
 from nicmapd.interview import Answer, Interviewer, PassMemory
 from nicmapd.keeper import Keeper
+from nicmapd.logs import about
 from nicmapd.model import (
     AgentState,
     AgentStatus,
@@ -133,7 +134,8 @@ class Refresher:
                 memory.config, memory.config_xml = domxml.parse_domain(xml), xml
             memory.config_at = now
         except (Invalid, Unavailable) as error:
-            _log.debug("%s: what is pending is not known: %s", printable(domain.vm.name), error.message)
+            name = printable(domain.vm.name)
+            _log.debug("%s: what is pending is not known: %s", name, error.message, extra=about(domain.vm))
 
     def _reason_not_to_ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
