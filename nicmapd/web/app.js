@@ -99,6 +99,7 @@ class App {
     this.api.token = token;
     try {
       await this.reload();
+      if (this.signIn.forChanges && !this.status.you.may_change) throw new Error("With this token nothing may be changed here: it must be that of api.write_token_file.");
     } catch (problem) {
       this.api.token = null;
       throw problem;
@@ -158,7 +159,7 @@ class App {
   statusChanged(status) {
     this.status = status;
     this.shell.status(status);
-    const may = status.you?.may_change === true;
+    const may = status.you.may_change;
     this.toolbar.attach.hidden = !may;
     this.shell.signOut.hidden = this.api.token === null;
     this.shell.signIn.hidden = may || this.api.token !== null;

@@ -5,7 +5,7 @@ import { copyButton, curl, virsh } from "./copy.js";
 import { h, icon, put, say } from "./dom.js";
 import { drawing } from "./stack.js";
 import { timeline } from "./timeline.js";
-import { STATES, ago, attachedTo, local, shown, size } from "./words.js";
+import { STATES, ago, attachedTo, local, pendingOf, shown, size } from "./words.js";
 
 const SOURCES = {
   probe: "verified in the guest's sysfs",
@@ -117,7 +117,7 @@ export class Panel {
       section("Evidence", this.evidence(nic)),
       section("Host side", list([
         ["MAC", nic.mac], ["network", attachedTo(nic)], ["bridge", nic.bridge], ["device", nic.target], ["alias", nic.alias],
-        ["PCI", nic.pci], ["model", nic.model], ["link", nic.link],
+        ["PCI", nic.pci], ["model", nic.model], ["link", nic.link], ["next boot", pendingOf(nic)],
       ])),
       section("Guest", list([
         ["MAC in the guest", nic.guest_mac], ["named since", nic.name_since && local(nic.name_since)],

@@ -6,7 +6,8 @@ export class SignIn {
   /** `onToken(token)` gives a promise; it is rejected with a `Problem` if the token does not do.
    * `onCancel`, if given, goes on without. */
   constructor(onToken, onCancel) {
-    this.input = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, spellcheck: "false" });
+    this.input = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, spellcheck: "false", pattern: "[A-Za-z0-9._~+\\/\\-]+=*", title: "one word of A-Z a-z 0-9 . _ ~ + / - =" });
+    this.forChanges = onCancel !== undefined;
     this.message = h("p", { class: "fault", role: "alert" });
     this.element = h(
       "form", {

@@ -1,7 +1,7 @@
 // The table: only the rows that can be seen exist as elements, so that 5,000 NICs scroll like 50.
 
 import { h, put, say } from "./dom.js";
-import { STATES, age, shown } from "./words.js";
+import { STATES, age, pendingOf, shown } from "./words.js";
 
 const COLUMNS = [
   ["vm", "VM"],
@@ -158,8 +158,10 @@ export class Table {
     say(cells.mac, nic?.mac ?? "");
     cells.mac.title = nic?.guest_mac ? `the guest uses ${nic.guest_mac}` : "";
     cells.mac.classList.toggle("differs", Boolean(nic?.guest_mac));
-    say(cells.network, nic === null ? "" : row.network + (nic.link === "down" ? " · link down" : ""));
-    cells.network.title = row.network;
+    const pending = nic === null ? "" : pendingOf(nic);
+    const network = nic === null ? "" : [row.network, nic.link === "down" && "link down", pending].filter(Boolean).join(" · ");
+    say(cells.network, network);
+    cells.network.title = network;
     const addresses = nic === null ? [] : nic.addresses.map((one) => `${one.ip}${one.prefix === null ? "" : `/${one.prefix}`}`);
     say(cells.addresses, addresses.map(shown).join("  "));
     cells.addresses.title = addresses.map(shown).join("\n");

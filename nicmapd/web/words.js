@@ -92,3 +92,13 @@ export function nameOf(nic) {
   if (nic.candidates.length > 0) return `${nic.candidates.map(shown).join(" or ")}?`;
   return "–";
 }
+
+/** What the next boot changes of a NIC, in words; "" for nothing. */
+export function pendingOf(nic) {
+  const { pending } = nic;
+  if (!pending) return "";
+  if (pending.kind === "attach") return "only from the next boot on";
+  if (pending.kind === "detach") return "gone after the next boot";
+  const differs = Object.entries(pending.differs ?? {}).map(([member, value]) => `${shown(member)} ${shown(value ?? "none")}`);
+  return `from the next boot on: ${differs.join(", ")}`;
+}

@@ -90,7 +90,7 @@ def test_a_killed_daemon_is_said_and_nothing_is_lost_over_its_restart(page: Any,
     row(page, web1.macs[1]).get_by_text("away0").wait_for()
 
 
-def test_attach_and_detach_through_the_page(page: Any, web1: Guest) -> None:
+def test_attach_link_and_detach_through_the_page(page: Any, web1: Guest) -> None:
     page.get_by_role("button", name="sign in").click()
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in", exact=True).last.click()
@@ -104,7 +104,13 @@ def test_attach_and_detach_through_the_page(page: Any, web1: Guest) -> None:
     dialog.get_by_text(re.compile(rf"Attached {mac} to default\. Its guest calls it eth2\.")).wait_for()
     dialog.get_by_role("button", name="Close").click()
     row(page, mac).get_by_text("eth2").click()
-    page.get_by_role("complementary", name="NIC").get_by_role("button", name="Detach").click()
+    panel = page.get_by_role("complementary", name="NIC")
+    panel.get_by_role("button", name="Link down").click()
+    page.get_by_role("dialog", name="Set the link of eth2 of web1 down?").get_by_role(
+        "button", name="Link down"
+    ).click()
+    row(page, mac).get_by_text("link down").wait_for()
+    panel.get_by_role("button", name="Detach").click()
     going = page.get_by_role("dialog", name="Detach eth2 from web1?")
     going.get_by_text(mac).wait_for()
     going.get_by_role("button", name="Detach").click()
