@@ -22,7 +22,7 @@ MEMORY = 16 * 1024 * 1024
 
 def follow(path: Path, seen: list[Any], ready: threading.Barrier) -> None:
     """Takes what comes as it comes."""
-    with EventClient(path) as client:
+    with EventClient(path, timeout=60) as client:
         client.next()
         ready.wait(20)
         seen += client.changes(CHANGES)
@@ -30,7 +30,7 @@ def follow(path: Path, seen: list[Any], ready: threading.Barrier) -> None:
 
 def follow_slowly(path: Path, seen: list[Any], ready: threading.Barrier) -> None:
     """Takes a little, and rests: the flood is over long before."""
-    with EventClient(path) as client:
+    with EventClient(path, timeout=60) as client:
         client.next()
         ready.wait(20)
         for number, event in enumerate(client):
@@ -47,7 +47,7 @@ def follow_in_pieces(path: Path, seen: list[Any], ready: threading.Barrier) -> N
     last = "0"
     ready.wait(20)
     while len(seen) < CHANGES:
-        with EventClient(path, headers={"Last-Event-ID": last}) as client:
+        with EventClient(path, headers={"Last-Event-ID": last}, timeout=60) as client:
             seen += client.changes(min(137, CHANGES - len(seen)))
             last = str(seen[-1].id)
 
@@ -71,7 +71,7 @@ def test_ten_thousand_changes_reach_every_reader_once(tmp_path: Path) -> None:
         host.stdin.write("go\n")
         host.stdin.flush()
         for reader in readers:
-            reader.join(60)
+            reader.join(120)
         told, _ = host.communicate(timeout=30)
     finally:
         host.kill()
