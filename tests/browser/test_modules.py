@@ -46,27 +46,24 @@ def test_the_feed_is_parsed_however_it_is_cut(page: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("ip", "network", "inside"),
-    [
-        ("10.9.1.2", "10.9.0.0/16", True),
-        ("10.10.1.2", "10.9.0.0/16", False),
-        ("192.168.1.130", "192.168.1.128/25", True),
-        ("fe80::5054:ff:fe3f:2eb8", "fe80::/10", True),
-        ("2001:db8::1", "2001:db8:0:0:0:0:0:0/32", True),
-        ("2001:db9::1", "2001:db8::/32", False),
-        ("10.0.0.1", "::/0", False),
-    ],
-)
-def test_addresses_of_a_network_are_found(page: Any, ip: str, network: str, inside: bool) -> None:
+def test_addresses_of_a_network_are_found(page: Any) -> None:
+    cases = {
+        ("10.9.1.2", "10.9.0.0/16"): True,
+        ("10.10.1.2", "10.9.0.0/16"): False,
+        ("192.168.1.130", "192.168.1.128/25"): True,
+        ("fe80::5054:ff:fe3f:2eb8", "fe80::/10"): True,
+        ("2001:db8::1", "2001:db8:0:0:0:0:0:0/32"): True,
+        ("2001:db9::1", "2001:db8::/32"): False,
+        ("10.0.0.1", "::/0"): False,
+    }
     found = page.evaluate(
-        """async ([ip, network]) => {
+        """async (cases) => {
             const { parse } = await import("/static/filter.js");
-            return parse(`ip:${network}`)({ addresses: [ip] });
+            return cases.map(([ip, network]) => parse(`ip:${network}`)({ addresses: [ip] }));
         }""",
-        [ip, network],
+        [list(case) for case in cases],
     )
-    assert found is inside
+    assert dict(zip(cases, found, strict=True)) == cases
 
 
 def test_what_does_not_show_is_written_out_as_the_daemon_does(page: Any) -> None:

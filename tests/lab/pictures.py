@@ -70,8 +70,24 @@ def _record(daemon: Nicmapd, web1: Guest) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
+def _furnish(daemon: Nicmapd, guests: dict[str, Guest]) -> None:
+    """Something to see: a VLAN in web1, a guest that is paused, one whose agent hangs."""
+    vlan = guests["web1"].add_vlan("lan0", 100)
+    guests["web1"].add_address(vlan, "10.100.0.10/24")
+    guests["backup"].suspend()
+    guests["mail"].hang_agent()
+
+    def seen() -> bool:
+        lan0 = next(one for one in daemon.nics("web1") if one["name"] == "lan0")
+        reached = any(one["interface"] == vlan for one in lan0["addresses"])
+        states = [daemon.nics(name)[0]["name_state"] for name in ("backup", "mail")]
+        return reached and "fresh" not in states
+
+    eventually(seen, within=60, what="the map shows it")
+
+
 def _shoot(browser: Any, address: str, name: str, path: str, text: str, **options: Any) -> None:
-    context = browser.new_context(**{"viewport": {"width": 1360, "height": 680}, "device_scale_factor": 1.5, **options})
+    context = browser.new_context(**{"viewport": {"width": 1360, "height": 760}, "device_scale_factor": 1.5, **options})
     page = context.new_page()
     page.goto(f"http://{address}{path}")
     page.get_by_text(text).first.wait_for()
@@ -109,6 +125,7 @@ def main() -> int:
                 lambda: all(None not in daemon.names(vm).values() for vm in NICS), within=60, what="all are named"
             )
             recording = _record(daemon, guests["web1"])
+            _furnish(daemon, guests)
             _photograph(daemon, address)
     text = README.read_text(encoding="utf-8")
     README.write_text(BLOCK.sub(lambda found: found[1] + recording + found[2], text), encoding="utf-8")
