@@ -354,7 +354,7 @@ def test_200_slow_connections_cost_others_nothing(daemon: Running, transport: st
                 with contextlib.suppress(OSError):  # the server has had enough of it
                     one.send(b"a")
         assert daemon.ask("/status")["passes"]["count"] > count
-    assert slowest < 1.0
+    assert slowest < 3.0  # two requests on a busy machine; one that is held up takes 10 s
     until(lambda: descriptors(daemon) <= before + 2)
 
 
