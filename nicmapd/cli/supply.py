@@ -21,6 +21,8 @@ from nicmapd.follow import Connected, Event, Follower, Lost, Missed
 #: Seconds between two readings of the whole map; a large one that takes long is read less often.
 READ_SECONDS = 10.0
 _READ_SHARE = 20
+#: Seconds until what could not be read is tried again.
+RETRY_SECONDS = 1.0
 #: From so many VMs on it is cheaper to read the whole map.
 _MANY = 20
 
@@ -103,6 +105,13 @@ class Supply:
                 self._asked.add(uuid)
             self._change.notify()
 
+    def _ask_later(self, wanted: set[str], *, everything: bool) -> None:
+        """Wants again what could not be read, after a while, or with what is asked for meanwhile."""
+        with self._change:
+            self._change.wait(RETRY_SECONDS)
+            self._asked |= wanted
+            self._all = self._all or everything
+
     def _read(self) -> None:
         client = self._connect()
         pause = READ_SECONDS
@@ -120,7 +129,9 @@ class Supply:
                     for uuid in wanted:
                         self._put(Read(uuid, read_all(client, uuid)))
             except NicmapError:
-                continue  # the feed says that the daemon is away; once it is back, everything is read anew
+                # The feed says that the daemon is away. It may have come back since this reading began to fail, and
+                # said so already: what was wanted is still wanted.
+                self._ask_later(wanted, everything=everything)
 
 
 def news(event: Event) -> str:
