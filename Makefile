@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run in two processes, a file in one of them; the live ones wait more than they work, each process in its own lab.
+SPREAD := -n 2 --dist loadfile
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -61,7 +63,7 @@ test: lab check unit browser live  ## the whole test suite, live tests on real g
 
 unit: setup  ## the fast tests, without guests
 	echo "== unit tests"
-	$(BIN)/pytest -q tests --ignore=tests/live --ignore=tests/browser
+	$(BIN)/pytest -q $(SPREAD) tests --ignore=tests/live --ignore=tests/browser
 
 browser: setup  ## the web page in Chromium, without guests
 	echo "== tests of the web page"
@@ -69,7 +71,7 @@ browser: setup  ## the web page in Chromium, without guests
 
 live: lab  ## the tests on real guests
 	echo "== live tests on real guests"
-	$(BIN)/pytest -q tests/live
+	$(BIN)/pytest -q $(SPREAD) tests/live
 
 check: setup  ## linters, types, import layers; never writes
 	echo "== ruff, mypy, import layers"
