@@ -237,16 +237,16 @@ def test_the_journal_finds_what_concerns_a_vm_and_no_guest_can_forge_it(
     start(host)
     eventually(lambda: names(host, "web1") == ["eth0", "eth1"], within=30)
     # What Linux takes as a name: no newline, but all else that a log might stumble over.
-    web1.rename("eth1", "NICMAP_VM=db1")
+    web1.rename("eth1", "NICMAP_VM=evil")
     changed = (f"MESSAGE_ID={logs.MAP_CHANGED}", "NICMAP_VM=web1", "NICMAP_KIND=nic.renamed")
     found = eventually(lambda: entries(host, *changed), within=30, what="an entry about the rename")
-    assert "NICMAP_VM=db1" in found[-1]["MESSAGE"]
+    assert "NICMAP_VM=evil" in found[-1]["MESSAGE"]
     assert (found[-1]["PRIORITY"], found[-1]["LOGGER"]) == ("6", "nicmapd.watch")
-    web1.rename("NICMAP_VM=db1", "\x1bPRIORITY=0")
+    web1.rename("NICMAP_VM=evil", "\x1bPRIORITY=0")
     later = eventually(lambda: entries(host, *changed)[len(found) :], within=30, what="an entry about the next rename")
     assert "\\x1bPRIORITY=0" in later[-1]["MESSAGE"]
     assert {one["NICMAP_VM"] for one in entries(host, "NICMAP_VM=web1")} == {"web1"}
-    assert entries(host, "NICMAP_VM=db1", changed[0]) == []
+    assert entries(host, "NICMAP_VM=evil", changed[0]) == []
     # An entry is one datagram: a field that a guest had brought in would stand beside our own.
     forged = entries(host, "PRIORITY=0", "SYSLOG_IDENTIFIER=nicmapd")
     assert forged == [], [(one.get("SYSLOG_IDENTIFIER"), one["MESSAGE"]) for one in forged]
