@@ -59,6 +59,8 @@ class Verified:
 
         Numbers are read only if a question comes back that an earlier pass has answered. Raises `AgentFailure`.
         """
+        if not names:
+            return {}
         shown = sights(fold(reply))
         if booted(before(memory), shown):
             self._probes.clear()

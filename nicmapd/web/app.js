@@ -20,7 +20,7 @@ class App {
     this.map = new NicMap(this.api, { onChange: () => this.mapChanged(), onStatus: (status) => this.statusChanged(status) });
     this.feed = new Feed(this.api, {
       onEvent: (type, data) => this.happened(type, data),
-      onGap: () => this.reload(),
+      onGap: () => this.lookAtAll(),
       onState: (state, reason) => this.connection(state, reason),
     });
     this.shell = new Shell({ onRetry: () => this.feed.retry(), onSignIn: () => this.offerSignIn(), onSignOut: () => this.leave() });
@@ -150,10 +150,15 @@ class App {
     if (state === "live" && this.map.loaded) this.map.sweep().catch(() => {});
   }
 
+  /** Reads everything; what cannot be read now (the daemon may have gone meanwhile) the map owes and reads later. */
+  lookAtAll() {
+    this.reload().catch(() => {});
+  }
+
   happened(type, data) {
     if (data.sentence) this.shell.tell(data.vm ? `${data.vm}: ${data.sentence}` : data.sentence, data.at);
     if (data.vm_uuid) this.map.look(data.vm_uuid);
-    else this.reload().catch(() => {});
+    else this.lookAtAll();
   }
 
   statusChanged(status) {

@@ -74,6 +74,7 @@ export class NicMap {
     this.loaded = false;
     this.loading = null;
     this.stale = false;
+    this.owed = false; // everything was to be read and could not be: with the next sweep
     this.dirty = new Set();
     this.busy = new Set();
     this.failed = new Set(); // could not be read: again with the next sweep
@@ -98,6 +99,7 @@ export class NicMap {
       this.stale = true;
       return this.loading;
     }
+    this.owed = true;
     this.loading = this.loadUntilSettled().finally(() => {
       this.loading = null;
       this.gather();
@@ -117,6 +119,7 @@ export class NicMap {
       this.loaded = true;
       this.announce();
     } while (this.stale);
+    this.owed = false;
   }
 
   // -- one VM anew
@@ -194,7 +197,7 @@ export class NicMap {
   async sweepForEver() {
     for (;;) {
       const begun = performance.now();
-      if (!document.hidden && this.loaded && !this.loading) await this.sweep().catch(() => {});
+      if (!document.hidden && (this.loaded || this.owed) && !this.loading) await this.sweep().catch(() => {});
       const took = performance.now() - begun;
       await new Promise((resolve) => setTimeout(resolve, Math.max(SWEEP, took * 20)));
     }
@@ -203,6 +206,7 @@ export class NicMap {
   async sweep() {
     const [status, vms] = await Promise.all([this.api.json("/status"), this.api.all("/vms")]);
     this.onStatus(status);
+    if (this.owed) await this.load();
     if (this.loading) return;
     const now = performance.now();
     const there = new Set();

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser 
 
 TOKEN = "the-write-token-of-this-test-0123456789"
 #: What a browser says while the daemon is away, and of a request without a token.
-GONE = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|503|nicmapd does not answer"
+GONE = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|503"
 
 
 @pytest.fixture(scope="module")
