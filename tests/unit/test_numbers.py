@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+from typing import NoReturn
 
 import pytest
 
@@ -12,6 +13,7 @@ from nicmapd.board import Board
 from nicmapd.config import AgentConfig
 from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
+from nicmapd.model import GuestReply
 from nicmapd.numbers import interface_numbers
 from nicmapd.refresh import Refresher
 from tests.fakes.brittle import BrittleStore
@@ -102,6 +104,16 @@ def test_what_was_verified_is_forgotten_when_the_agent_restarts(daemon: Daemon) 
     first.number, second.number = daemon.second.number, daemon.first.number
     daemon.guest.do_bond("bond0", [first, second])
     daemon.calls()
+
+
+def test_where_nothing_is_to_be_verified_no_numbers_are_read(daemon: Daemon) -> None:
+    daemon.settle()
+
+    def nobody(request: str) -> NoReturn:
+        raise AssertionError(request)
+
+    found = daemon.memory.verified.look([], GuestReply(()), daemon.memory.join, ask=nobody, probe=nobody)
+    assert found == {}
 
 
 def numbers_in(text: str) -> dict[str, int]:
