@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from tests.browser.chromium import GONE
 from tests.browser.conftest import OpenPage, Serve
 from tests.fakes.asgi import REMOTE
 from tests.fakes.world import World, empty_world, make_world, uuid_of
@@ -21,8 +22,6 @@ VIEWS = {
     "networks": "/#/networks",
     "manual": "/docs",
 }
-#: What a browser says of a server that is not there.
-GONE = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|503"
 
 
 @pytest.fixture

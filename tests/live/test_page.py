@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import launch, watched_page, why_not
+from tests.browser.chromium import GONE, launch, watched_page, why_not
 from tests.lab import Guest, LabHost, eventually
 from tests.lab.nicmapd import Nicmapd
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is there")
 
 TOKEN = "the-write-token-of-this-test-0123456789"
-#: What a browser says while the daemon is away, and of a request without a token.
-GONE = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|503"
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,10 @@ def daemon(lab: LabHost, web1: Guest, address: str, tmp_path: Path) -> Iterator[
 
 
 @pytest.fixture
-def page(chromium: Any, daemon: Nicmapd, address: str) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, chromium: Any, daemon: Nicmapd, address: str) -> Iterator[Any]:
+    """The page; its parameter is what its console may say (nothing, without one)."""
     assert daemon.process is not None
-    with watched_page(chromium, allowed=GONE) as opened:
+    with watched_page(chromium, allowed=getattr(request, "param", "")) as opened:
         opened.set_default_timeout(20_000)
         opened.goto(f"http://{address}/")
         opened.get_by_text("live", exact=True).wait_for()
@@ -79,6 +78,7 @@ def test_a_hostile_name_is_text_and_runs_nothing(page: Any, web1: Guest) -> None
     assert found.evaluate("element => element.children.length") == 0
 
 
+@pytest.mark.parametrize("page", [pytest.param(GONE, id="the browser misses it")], indirect=True)
 def test_a_killed_daemon_is_said_and_nothing_is_lost_over_its_restart(page: Any, daemon: Nicmapd, web1: Guest) -> None:
     lost = page.get_by_role("alert").filter(has_text="Live updates lost")
     daemon.kill()
