@@ -9,9 +9,10 @@ order shows that nothing was swapped.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
+from typing import TypeVar
 
 from nicmapd import shapes
 from nicmapd.model import GuestInterface, GuestReply, Probe, Statistics
@@ -59,6 +60,8 @@ class Memory:
 
 
 _counters = attrgetter(*(one.name for one in fields(Statistics)))
+_name = attrgetter("name")
+_Named = TypeVar("_Named", GuestInterface, "Folded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def fold(reply: GuestReply) -> list[Folded]:
     """
     labels: dict[tuple[str, str | None], list[GuestInterface]] = defaultdict(list)
     plain: list[GuestInterface] = []
-    for interface in sorted(reply.interfaces, key=_order):
+    for interface in _sorted(reply.interfaces, _by_all):
         parent = shapes.parent_of_label(interface.name)
         if parent is None:
             plain.append(interface)
@@ -99,10 +102,15 @@ def fold(reply: GuestReply) -> list[Folded]:
     for (parent, mac), orphans in sorted(labels.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         if parent not in there:
             folded.append(Folded(GuestInterface(parent, mac), tuple(orphans)))
-    return sorted(folded, key=lambda one: _order(one.interface))
+    return _sorted(folded, lambda one: _by_all(one.interface))
 
 
-def _order(interface: GuestInterface) -> tuple[str, str, tuple[object, ...], tuple[int, ...]]:
+def _sorted(named: Sequence[_Named], by_all: Callable[[_Named], tuple[object, ...]]) -> list[_Named]:
+    """By name, which is enough where no name is there twice: in all but hostile and half-renamed guests."""
+    return sorted(named, key=_name if len(set(map(_name, named))) == len(named) else by_all)
+
+
+def _by_all(interface: GuestInterface) -> tuple[str, str, tuple[object, ...], tuple[int, ...]]:
     """All that there is: of two entries with one name and one MAC the same must come first, however they are listed."""
     counters = () if interface.statistics is None else _counters(interface.statistics)
     return (interface.name, interface.mac or "", interface.addresses, tuple(-1 if n is None else n for n in counters))

@@ -82,7 +82,7 @@ class Answer:
 class _Looked:
     """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so."""
 
-    reply: GuestReply
+    reading: join.Reading
     asked: GuestReply
     probes: Mapping[str, Probe]
     probing: bool
@@ -101,20 +101,19 @@ class Interviewer:
         reply = self._interfaces(vm, description)
         capabilities = self._capabilities(vm, memory)
         probing = self.settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
-        looked = _Looked(reply, reply, {}, probing)
+        reading = join.Reading(description.nics, reply, memory.join)
+        looked = _Looked(reading, reply, {}, probing)
         if probing:
-            looked = self._probe(vm, description, reply, memory)
+            looked = self._probe(vm, description, reading, memory)
         matched = changes.match(old.nics if old else (), description.nics)
         joined, remembered = join.join(
-            description.nics,
-            looked.reply,
-            memory=memory.join,
+            looked.reading,
             probes=looked.probes,
             probing=looked.probing,
             asked=looked.asked,
             previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
         )
-        return Answer(joined, remembered, capabilities.version, looked.reply.faults)
+        return Answer(joined, remembered, capabilities.version, looked.reading.reply.faults)
 
     def _interfaces(self, vm: VmRef, description: domxml.DomainDescription) -> GuestReply:
         raw = self._command(vm, agent.INTERFACES_REQUEST)
@@ -130,32 +129,32 @@ class Interviewer:
         return memory.capabilities
 
     def _probe(
-        self, vm: VmRef, description: domxml.DomainDescription, reply: GuestReply, memory: PassMemory
+        self, vm: VmRef, description: domxml.DomainDescription, reading: join.Reading, memory: PassMemory
     ) -> _Looked:
         """Verifies what the join wants verified.
 
         Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
         thrown away, and asked anew a few times; then the next pass goes on.
         """
-        asked, probes = reply, dict[str, Probe]()
+        asked, probes = reading.reply, dict[str, Probe]()
         for _ in range(PROBE_ROUNDS):
-            names = join.questions(description.nics, reply, memory.join, probes)
+            names = join.questions(reading, probes)
             if not names:
                 break
             try:
-                probes.update(self._look_at(vm, names, reply, memory, contested=set(probes)))
+                probes.update(self._look_at(vm, names, reading.reply, memory, contested=set(probes)))
             except AgentFailure as error:
                 if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
                     raise
                 name = printable(vm.name)
                 _log.info("%s: the agent lets nothing be verified: %s", name, error.message, extra=about(vm))
                 memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
-                return _Looked(reply, reply, {}, probing=False)
+                return _Looked(reading, reading.reply, {}, probing=False)
             again = self._interfaces(vm, description)
-            if not join.same_shape(reply, again):
+            if not join.same_shape(reading.reply, again):
                 asked, probes = again, {}
-            reply = again
-        return _Looked(reply, asked, probes, probing=True)
+            reading = join.Reading(description.nics, again, memory.join)
+        return _Looked(reading, asked, probes, probing=True)
 
     def _look_at(
         self, vm: VmRef, names: Sequence[str], reply: GuestReply, memory: PassMemory, *, contested: Collection[str]

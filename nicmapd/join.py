@@ -7,19 +7,19 @@ shape where nothing can be probed. What is left must be exactly one. docs/design
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nicmapd import claims, shapes
 from nicmapd.claims import Claim, Claims, Standing, key_of
 from nicmapd.decide import Case, Decision, decide
-from nicmapd.evidence import Folded, Known, Memory, NicKey, fold, same_shape, sights, trusted, unmoved
-from nicmapd.model import GuestReply, HostNic, Naming, Probe, StackKind, Statistics, Verdict
+from nicmapd.evidence import Folded, Known, Memory, NicKey, same_shape, sights, unmoved
+from nicmapd.model import GuestReply, HostNic, Naming, Probe, Statistics, Verdict
+from nicmapd.proof import NOTHING, Reading
 from nicmapd.stack import addresses_of, stack_of
 from nicmapd.track import Sight, continues
 
-__all__ = ["JoinedNic", "Memory", "join", "questions", "same_shape"]
+__all__ = ["JoinedNic", "Memory", "Reading", "join", "questions", "same_shape"]
 
 #: Interfaces probed in one pass: each costs up to ten agent calls of some milliseconds.
 MAX_PROBES = 16
@@ -34,65 +34,25 @@ class JoinedNic:
     statistics: Statistics | None
 
 
-def _place(nics: Sequence[HostNic], probes: Mapping[str, Probe]) -> dict[int, tuple[str, ...]]:
-    """NIC -> the names that are at its place."""
-    numbers = {nic.slots: number for number, nic in enumerate(nics) if nic.slots}
-    owners: dict[int, list[str]] = defaultdict(list)
-    for name in sorted(probes):
-        probe = probes[name]
-        if probe.device and probe.slots in numbers:
-            owners[numbers[probe.slots]].append(name)
-    return {number: tuple(names) for number, names in owners.items()}
-
-
-def _macs(nics: Sequence[HostNic]) -> set[str]:
-    return {mac for nic in nics for mac in (nic.mac, nic.current_mac) if mac is not None}
-
-
-def _believed(
-    nics: Sequence[HostNic], interfaces: Sequence[Folded], memory: Memory, fresh: Mapping[str, Probe]
-) -> dict[str, Probe]:
-    """The probes that hold: those of this pass, and of earlier ones what is proved and not contradicted.
-
-    Where two devices of this pass are at one place, the one that is enslaved to the other is the NIC: the master of a
-    failover pair points to its standby's device (net/core/failover.c).
-    """
-    shown = {one.name for one in interfaces}
-    fresh = {name: probe for name, probe in fresh.items() if name in shown}
-    taken = {probe.slots for probe in fresh.values() if probe.device and probe.slots}
-    old = {name: probe for name, probe in trusted(interfaces, memory, macs=_macs(nics)).items() if name not in fresh}
-    twice = {number for number, names in _place(nics, old).items() if len(names) > 1}
-    taken |= {nics[number].slots for number in twice}
-    believed = {name: probe for name, probe in old.items() if not (probe.device and probe.slots in taken)} | fresh
-    for names in _place(nics, believed).values():
-        masters = [name for name in names if name in {believed[other].master for other in names}]
-        for name in masters if len(masters) == len(names) - 1 else ():
-            believed[name] = replace(believed[name], device=False, slots=(), kind=StackKind.BOND)
-    return believed
-
-
-def questions(
-    nics: Sequence[HostNic], reply: GuestReply, memory: Memory, probes: Mapping[str, Probe] | None = None
-) -> tuple[str, ...]:
+def questions(reading: Reading, probes: Mapping[str, Probe] | None = None) -> tuple[str, ...]:
     """Names of the guest's interfaces that should be probed now; none for a settled guest.
 
     First those that show the MAC of a NIC; for NICs that are still not found, then all others, since a guest may give
     a NIC any MAC. What has been probed and is proved to be the same is not asked again. `probes` are those of this
     pass so far; a name that is in them is to be asked for its master, too: two devices seem to be at one place.
     """
-    fresh, interfaces = probes or {}, fold(reply)
-    believed = _believed(nics, interfaces, memory, fresh)
-    owners, macs = _place(nics, believed), _macs(nics)
+    nics, memory, proved = reading.nics, reading.memory, reading.proved(probes or {})
+    believed, owners = proved.probes, proved.owners
     contested = [name for names in owners.values() if len(names) > 1 for name in names if believed[name].master is None]
     unknown = [
         one
-        for one in interfaces
+        for one in reading.interfaces
         if one.name not in believed
         and shapes.linux_name(one.name)
         and (one.mac is not None or _was_device(one, memory))
     ]
     missing = [number for number, nic in enumerate(nics) if not nic.slots or len(owners.get(number, ())) != 1]
-    claimants = [one.name for one in unknown if one.mac in macs and (missing or not _was_probed(one, memory))]
+    claimants = [one.name for one in unknown if one.mac in reading.macs and (missing or not _was_probed(one, memory))]
     hopeful = {one.mac for one in unknown}
     lost = [
         nic for nic in (nics[number] for number in missing) if nic.slots and not {nic.mac, nic.current_mac} & hopeful
@@ -132,33 +92,30 @@ def _is_software(one: Folded, memory: Memory) -> bool:
 
 
 def join(
-    nics: Sequence[HostNic],
-    reply: GuestReply,
+    reading: Reading,
     *,
-    memory: Memory,
     probes: Mapping[str, Probe],
     probing: bool,
     previous: Sequence[Naming | None],
     asked: GuestReply | None = None,
 ) -> tuple[tuple[JoinedNic, ...], Memory]:
-    """What is known of each NIC after this reply, in the order of `nics`, and what to remember.
+    """What is known of each NIC after this reply, in the order of its XML, and what to remember.
 
     `probes` are those of this pass; `probing` says whether the agent allows any. `previous` holds what was known of
     each NIC before (None: nothing, or the guest has booted since). `asked` is the reply from before the probes, if
-    there are some: only what cannot have changed hands between it and `reply` is remembered as proved.
+    there are some: only what cannot have changed hands between it and this one is remembered as proved.
     """
-    interfaces = fold(reply)
-    believed = _believed(nics, interfaces, memory, probes if probing else {}) if probing else {}
-    owners = _place(nics, believed)
-    if all(len(owners.get(number, ())) == 1 for number in range(len(nics))):
+    nics, interfaces, memory = reading.nics, reading.interfaces, reading.memory
+    proved = reading.proved(probes) if probing else NOTHING
+    if all(len(proved.owners.get(number, ())) == 1 for number in range(len(nics))):
         past = Claims(tuple(Claim(Standing.NEW) for _ in nics), {}, frozenset())
     else:
         past = claims.read(nics, interfaces, memory, previous)
     if past.booted:
         memory, previous = Memory(), [None] * len(nics)
-    case = Case(nics, interfaces, believed, owners, probing, memory, previous, past)
+    case = Case(nics, interfaces, proved.probes, proved.owners, probing, memory, previous, past)
     decided = decide(case)
-    still = unmoved(asked, reply) if probes and asked is not None else set(probes)
+    still = unmoved(asked, reading.reply) if probes and asked is not None else set(probes)
     remembered = _remember(case, decided, fresh={name: name in still for name in probes})
     return tuple(_joined(case, number, decision, decided) for number, decision in enumerate(decided)), remembered
 

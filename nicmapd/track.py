@@ -156,7 +156,7 @@ class Course:
         if key not in self._place or self._crowded(self._before[key]) or self._crowded(self._now[self._place[key]]):
             return None
         if self._unsettled is None:
-            self._unsettled = self._may_leave() | self._in_cycles()
+            self._unsettled = self._find_unsettled()
         if key in self._unsettled or key in self._may_be_pushed_out(self._strays if may_be_replaced else self._pushers):
             return None
         return self._now[self._place[key]]
@@ -164,19 +164,22 @@ class Course:
     def _crowded(self, one: Sight) -> bool:
         return one.mac is not None and len(self._by_mac.get(one.mac, ())) > MAX_GROUP
 
-    def _elsewhere(self, key: Hashable) -> list[str]:
-        return [name for name in self._places(key) if name != self._place.get(key)]
+    def _find_unsettled(self) -> set[Hashable]:
+        """Those that another reading has elsewhere."""
+        elsewhere = {key: [name for name in self._places(key) if name != place] for key, place in self._place.items()}
+        mobile = {key: names for key, names in elsewhere.items() if names}
+        return self._may_leave(mobile) | self._in_cycles(mobile) if mobile else set()
 
-    def _may_leave(self) -> set[Hashable]:
+    def _may_leave(self, mobile: Mapping[Hashable, list[str]]) -> set[Hashable]:
         """Those that may be at a place which this reading leaves free, or next to one that may go there."""
-        leaving = {key for key in self._place if any(name not in self._holder for name in self._elsewhere(key))}
-        return leaving | self._pushing(leaving)
+        leaving = {key for key, names in mobile.items() if any(name not in self._holder for name in names)}
+        return leaving | self._pushing(mobile, leaving)
 
-    def _pushing(self, targets: set[Hashable]) -> set[Hashable]:
+    def _pushing(self, mobile: Mapping[Hashable, list[str]], targets: set[Hashable]) -> set[Hashable]:
         """Those that may take the place of one of `targets`, or of one that may, and so on."""
         pushers: dict[Hashable, list[Hashable]] = defaultdict(list)
-        for key in self._place:
-            for name in self._elsewhere(key):
+        for key, names in mobile.items():
+            for name in names:
                 if name in self._holder:
                     pushers[self._holder[name]].append(key)
         found, frontier = set(targets), list(targets)
@@ -187,11 +190,9 @@ class Course:
                     frontier.append(key)
         return found
 
-    def _in_cycles(self) -> set[Hashable]:
+    def _in_cycles(self, mobile: Mapping[Hashable, list[str]]) -> set[Hashable]:
         """Those that may have changed places in a circle; and some between two circles, which is on the safe side."""
-        targets = {
-            key: {self._holder[name] for name in self._elsewhere(key) if name in self._holder} for key in self._place
-        }
+        targets = {key: {self._holder[name] for name in names if name in self._holder} for key, names in mobile.items()}
         left = set(targets)
         while True:
             entered = {target for key in left for target in targets[key]}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nicmapd.join import Memory, join, questions, same_shape
+from nicmapd.join import Memory, Reading, join, questions, same_shape
 from nicmapd.model import GuestReply, Naming, Probe, StackKind, Verdict
 from tests.fakes.guest import ModelGuest
 
@@ -72,9 +72,7 @@ class Watcher:
             reply, asked, probes = self._probe(reply, meanwhile, order)
         previous = [None if self.booted else naming for naming in self.namings] or [None] * self.guest.devices
         joined, self.memory = join(
-            self.guest.nics(),
-            reply,
-            memory=self.memory,
+            Reading(self.guest.nics(), reply, self.memory),
             probes=probes,
             probing=self.probing,
             previous=previous,
@@ -91,7 +89,7 @@ class Watcher:
     ) -> tuple[GuestReply, GuestReply, dict[str, Probe]]:
         asked, probes = reply, dict[str, Probe]()
         for _ in range(3):
-            names = questions(self.guest.nics(), reply, self.memory, probes)
+            names = questions(Reading(self.guest.nics(), reply, self.memory), probes)
             if not names:
                 break
             for count, name in enumerate(names):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nicmapd.evidence import fold
-from nicmapd.join import JoinedNic, Memory, join, questions, same_shape
+from nicmapd.join import JoinedNic, Memory, Reading, join, questions, same_shape
 from nicmapd.model import (
     GuestAddress,
     GuestInterface,
@@ -85,7 +85,7 @@ def look(
     probing: bool,
     asked: GuestReply,
 ) -> tuple[tuple[JoinedNic, ...], Memory]:
-    return join(NICS, reply, memory=memory, probes=probes, probing=probing, previous=previous, asked=asked)
+    return join(Reading(NICS, reply, memory), probes=probes, probing=probing, previous=previous, asked=asked)
 
 
 def check(joined: Sequence[JoinedNic], reply: GuestReply, previous: Sequence[Naming | None]) -> None:
@@ -114,8 +114,8 @@ def test_any_replies_in_any_order_give_the_same_honest_map(
     for probing, asked, reply, probes, seed in course:
         other = mixed(reply, seed)
         assert same_shape(reply, other)
-        names = questions(NICS, reply, memory, probes)
-        assert names == questions(NICS, other, memory, probes)
+        names = questions(Reading(NICS, reply, memory), probes)
+        assert names == questions(Reading(NICS, other, memory), probes)
         assert len(names) == len(set(names)) <= 16
         joined, remembered = look(reply, memory, previous, probes, probing=probing, asked=asked)
         again, also = look(other, memory, previous, probes, probing=probing, asked=mixed(asked, seed))

@@ -14,7 +14,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from nicmapd import agent
-from nicmapd.join import Memory, join, questions
+from nicmapd.join import Memory, Reading, join, questions
 from nicmapd.model import HostNic, Naming, Probe, StackKind, Verdict
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
@@ -160,7 +160,7 @@ def _nics(count: int) -> list[HostNic]:
 
 def _map(entries: list[tuple[str, str]], count: int) -> list[str]:
     reply = agent.parse_interfaces(_reply(entries), keep={A, B, C})
-    joined, _ = join(_nics(count), reply, memory=Memory(), probes={}, probing=False, previous=[None] * count)
+    joined, _ = join(Reading(_nics(count), reply, Memory()), probes={}, probing=False, previous=[None] * count)
     return [_shown(one.naming) for one in joined]
 
 
@@ -190,13 +190,13 @@ def test_evidence_of_sysfs_settles_what_names_cannot() -> None:
         HostNic(A, "network", "net0", slots=((2, 0), (0, 0))),
         HostNic(B, "network", "net1", slots=((2, 1), (0, 0))),
     ]
-    assert set(questions(nics, reply, Memory())) == {"bond0", "eth0", "eth1"}
+    assert set(questions(Reading(nics, reply, Memory()))) == {"bond0", "eth0", "eth1"}
     probes = {
         "bond0": Probe(device=False, kind=StackKind.BOND),
         "eth0": Probe(True, "0000:05:00.0", slots=((2, 1), (0, 0))),
         "eth1": Probe(True, "0000:06:00.0", slots=((2, 0), (0, 0))),
     }
-    joined, _ = join(nics, reply, memory=Memory(), probes=probes, probing=True, previous=[None, None])
+    joined, _ = join(Reading(nics, reply, Memory()), probes=probes, probing=True, previous=[None, None])
     assert [_shown(one.naming) for one in joined] == ["eth1", "eth0"]
     assert joined[1].naming.guest_mac == A
     assert [layer.name for layer in joined[0].naming.stack] == ["bond0"]
@@ -213,7 +213,7 @@ def test_a_teaming_pair_of_one_mac_is_told_apart_by_place_only() -> None:
         "ens4": Probe(True, slots=((2, 1), (0, 0))),
         "eth0": Probe(device=False),
     }
-    joined, _ = join(pair, reply, memory=Memory(), probes=probes, probing=True, previous=[None, None])
+    joined, _ = join(Reading(pair, reply, Memory()), probes=probes, probing=True, previous=[None, None])
     assert [one.naming.name for one in joined] == ["ens3", "ens4"]
-    joined, _ = join(pair, reply, memory=Memory(), probes={}, probing=False, previous=[None, None])
+    joined, _ = join(Reading(pair, reply, Memory()), probes={}, probing=False, previous=[None, None])
     assert [one.naming.name for one in joined] == [None, None]
