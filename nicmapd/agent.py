@@ -13,6 +13,8 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
 from nicmapd.agent_errors import failure_of_error, failure_of_reply, is_no_such_file, may_be_frozen
@@ -53,8 +55,8 @@ MAX_SAME_MAC = 256
 MAX_ADDRESSES = 64
 #: Longest text of an address: 45 for IPv6, "%" and the name of an interface.
 MAX_ADDRESS_TEXT = 64
-#: Addresses whose text is remembered: the same ones come with each reply, and reading them was a quarter of a pass.
-KNOWN_ADDRESSES = 16_384
+#: Kinds of agents (version and commands) of which one copy is kept.
+KNOWN_AGENTS = 64
 #: Most faults told of one reply. Each is at most some 350 characters: a cleaned name and a few words.
 MAX_FAULTS = 20
 #: Most commands kept of guest-info (qemu-ga 10.0 has 50), and their longest name.
@@ -62,6 +64,9 @@ MAX_COMMANDS = 512
 MAX_COMMAND_NAME = 64
 #: Counters are unsigned 64-bit numbers in the guest's kernel.
 COUNTER_END = 2**64
+
+_UNSPECIFIED = (("ipv4", "0.0.0.0"), ("ipv6", "::"))
+_LONGEST_PREFIX = {"ipv4": 32, "ipv6": 128}
 
 _COUNTERS = {
     "rx_bytes": "rx-bytes",
@@ -147,10 +152,18 @@ def parse_info(reply: str) -> Capabilities:
         for command in (listed[:MAX_COMMANDS] if isinstance(listed, list) else ())
         if isinstance(command, dict) and command.get("enabled") is True and isinstance(command.get("name"), str)
     ]
-    return Capabilities(
-        version=clean(version, limit=64) if isinstance(version, str) and version.strip() else None,
-        commands=frozenset(name for name in names if len(name) <= MAX_COMMAND_NAME),
+    return _shared(
+        Capabilities(
+            version=clean(version, limit=64) if isinstance(version, str) and version.strip() else None,
+            commands=frozenset(name for name in names if len(name) <= MAX_COMMAND_NAME),
+        )
     )
+
+
+@functools.lru_cache(maxsize=KNOWN_AGENTS)
+def _shared(capabilities: Capabilities) -> Capabilities:
+    """The same object for equal ones: thousands of guests have a handful of agents, each with some 50 commands."""
+    return capabilities
 
 
 def parse_freeze_status(reply: str) -> bool:
@@ -250,6 +263,9 @@ def _interface(entry: _Entry, faults: _Faults) -> GuestInterface:
 
 def _distinct(interfaces: Iterable[GuestInterface], faults: _Faults) -> tuple[GuestInterface, ...]:
     """Sorted, and each once: the counters of equal ones do not make them two."""
+    interfaces = list(interfaces)
+    if len({interface.name for interface in interfaces}) == len(interfaces):
+        return tuple(sorted(interfaces, key=attrgetter("name")))
     seen: dict[GuestInterface, GuestInterface] = {}
     for interface in sorted(interfaces, key=_order):
         if interface in seen:
@@ -276,34 +292,31 @@ def _addresses(listed: object, name: str, faults: _Faults) -> tuple[GuestAddress
             continue
         if len(text) > MAX_ADDRESS_TEXT or (address := _ip(text)) is None:
             faults.note(f"interface {name}: an address is none")
-        elif not address.unspecified:
-            key = (address.family, address.text)
-            prefix = _prefix(raw.get("prefix"), address.longest_prefix)
-            known = prefixes.get(key)
-            prefixes[key] = prefix if known is None else max(known, -1 if prefix is None else prefix)
+        elif address not in _UNSPECIFIED:
+            prefix = _prefix(raw.get("prefix"), _LONGEST_PREFIX[address[0]])
+            known = prefixes.get(address)
+            prefixes[address] = prefix if known is None else max(known, -1 if prefix is None else prefix)
     found = sorted(GuestAddress(family, ip, prefix) for (family, ip), prefix in prefixes.items())
     if len(found) > MAX_ADDRESSES:
         faults.note(f"interface {name} has more than {MAX_ADDRESSES} addresses: the rest is left out")
     return tuple(found[:MAX_ADDRESSES])
 
 
-@dataclass(frozen=True, slots=True)
-class _Ip:
-    """An IP address in canonical text."""
+def _ip(text: str) -> tuple[str, str] | None:
+    """Family and canonical text (RFC 5952) of an address; None if it is none.
 
-    family: str
-    text: str
-    unspecified: bool
-    longest_prefix: int
-
-
-@functools.lru_cache(maxsize=KNOWN_ADDRESSES)
-def _ip(text: str) -> _Ip | None:
+    By the C library: the same addresses come with each reply, and `ipaddress` needs ten times as long for one. Only
+    what has an IPv4 address in its IPv6 address is written in another way by that.
+    """
+    plain = text.partition("%")[0]
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+        if ":" not in plain:
+            return "ipv4", inet_ntop(AF_INET, inet_pton(AF_INET, plain))
+        packed = inet_pton(AF_INET6, plain)
+    except (OSError, ValueError):
         return None
-    return _Ip(f"ipv{address.version}", str(address), address.is_unspecified, address.max_prefixlen)
+    canonical = inet_ntop(AF_INET6, packed)
+    return "ipv6", canonical if "." not in canonical else str(ipaddress.IPv6Address(packed))
 
 
 def _prefix(value: object, longest: int) -> int | None:

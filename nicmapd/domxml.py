@@ -7,6 +7,7 @@ still a document type, which libvirt never writes, is refused before an entity o
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Never
@@ -111,8 +112,12 @@ def _root(xml: str) -> ElementTree.Element:
 
 
 def _attribute(element: ElementTree.Element | None, name: str) -> str | None:
-    """An attribute's value; None if it is empty or missing, or the element is."""
-    return (element.get(name) or None) if element is not None else None
+    """An attribute's value; None if it is empty or missing, or the element is.
+
+    Networks, models and types are the same few words in thousands of domains: one of each is kept.
+    """
+    value = element.get(name) if element is not None else None
+    return sys.intern(value) if value else None
 
 
 def _agent_channel(root: ElementTree.Element) -> str | None:

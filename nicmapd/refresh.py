@@ -8,6 +8,7 @@ own word that a domain does not exist removes it.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -99,13 +100,14 @@ class Refresher:
     def _look(self, uuid: str, memory: PassMemory) -> tuple[Domain, domxml.DomainDescription]:
         """What libvirt says now; in a settled pass its XML alone, which is most of what libvirt has to do for us."""
         xml = self._hypervisor.domain_xml(uuid)
-        if memory.description is None or xml != memory.xml:
+        digest = _digest(xml)
+        if memory.description is None or digest != memory.xml_digest:
             memory.domain = None
             try:
                 memory.description = domxml.parse_domain(xml)
             except Invalid as error:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
-            memory.xml = xml
+            memory.xml_digest = digest
         domain = memory.domain or self._hypervisor.domain(uuid)
         self._look_ahead(domain, memory)
         if domain.state is not DomainState.RUNNING:
@@ -123,15 +125,16 @@ class Refresher:
         libvirt tells nobody when a device is added to a configuration: so after all that happens, and now and then.
         """
         if not domain.persistent or not domain.state.alive:
-            memory.config, memory.config_xml = None, ""
+            memory.config, memory.config_digest = None, b""
             return
         now = self._clock.monotonic()
         if memory.domain is not None and now - memory.config_at < CONFIG_SECONDS:
             return
         try:
             xml = self._hypervisor.config_xml(domain.vm.uuid)
-            if xml != memory.config_xml:
-                memory.config, memory.config_xml = domxml.parse_domain(xml), xml
+            digest = _digest(xml)
+            if digest != memory.config_digest:
+                memory.config, memory.config_digest = domxml.parse_domain(xml), digest
             memory.config_at = now
         except (Invalid, Unavailable) as error:
             name = printable(domain.vm.name)
@@ -197,7 +200,7 @@ class Refresher:
             )
         else:
             nics = tuple(
-                self._answered(joined, entry, now, seen=self._last_success(domain.vm.uuid))
+                self._answered(joined, entry, now, uuid=domain.vm.uuid)
                 for joined, entry in zip(answer.joined, matched, strict=True)
             )
         return VmEntry(
@@ -220,7 +223,10 @@ class Refresher:
         before = changes.match(old.all_nics if old else (), left)
         return replace(
             entry,
-            nics=tuple(replace(one, planned=planned) for one, planned in zip(entry.nics, found, strict=True)),
+            nics=tuple(
+                one if one.planned == planned else replace(one, planned=planned)
+                for one, planned in zip(entry.nics, found, strict=True)
+            ),
             coming=tuple(
                 NicEntry(known.id if known else self._new_id(), nic, Naming(), now, planned=nic)
                 for nic, known in zip(left, before, strict=True)
@@ -233,9 +239,7 @@ class Refresher:
             return replace(old, nic=nic)
         return NicEntry(id=self._new_id(), nic=nic, naming=Naming(), attached_at=now)
 
-    def _answered(
-        self, joined: join.JoinedNic, old: NicEntry | None, now: datetime, *, seen: datetime | None
-    ) -> NicEntry:
+    def _answered(self, joined: join.JoinedNic, old: NicEntry | None, now: datetime, *, uuid: str) -> NicEntry:
         naming = joined.naming
         if old is None:
             since = now if naming.name is not None else None
@@ -247,7 +251,7 @@ class Refresher:
             nic=joined.nic,
             naming=naming,
             name_since=old.name_since if same else (now if naming.name is not None else None),
-            seen_at=seen if vanished else old.seen_at,
+            seen_at=self._last_success(uuid) if vanished else old.seen_at,
             statistics=joined.statistics,
         )
 
@@ -257,10 +261,9 @@ class Refresher:
 
     def _note_contact(self, uuid: str, started: float, *, asked: bool, answered: bool) -> None:
         if asked:
-            contact = replace(self._board.contact(uuid), last_attempt=started)
-            if answered:
-                contact = replace(contact, last_success=self._clock.monotonic())
-            self._board.touch(uuid, contact)
+            known = self._board.contact(uuid)
+            success = self._clock.monotonic() if answered else known.last_success
+            self._board.touch(uuid, replace(known, last_attempt=started, last_success=success))
 
     # -- making it known
 
@@ -294,6 +297,12 @@ class Refresher:
             gone=True,
             seconds=self._clock.monotonic() - started,
         )
+
+
+def _digest(xml: str) -> bytes:
+    """Tells whether a text is the one of before. A collision would have to be written into the domain XML by somebody
+    who may change it anyway."""
+    return hashlib.blake2b(xml.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:

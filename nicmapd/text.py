@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import unicodedata
 
 #: Longest guest text kept, in characters. Linux names have 15 bytes; Windows' FriendlyName has at most 256.
@@ -74,6 +75,8 @@ def normal_mac(text: str) -> str | None:
     """
     if not _MAC.fullmatch(text):
         return None
-    octets = [octet.zfill(2) for octet in text.lower().replace("-", ":").split(":")]
-    mac = ":".join(octets)
-    return None if int(octets[0], 16) & 1 or mac == "00:00:00:00:00:00" else mac
+    mac = text.lower().replace("-", ":")
+    if len(mac) < len("00:00:00:00:00:00"):
+        mac = ":".join(octet.zfill(2) for octet in mac.split(":"))
+    # Interned: each MAC is in the XML, in each reply and in what is remembered of both.
+    return None if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00" else sys.intern(mac)
