@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_files(settings: config.Config) -> list[str]:
     """What is wrong with the files that the configuration names. Whose they are counts only for the daemon's user."""
-    from nicmapd.api import access, tls
+    from nicmapd.api.door import access, tls
 
     faults: list[str] = []
     for check in (access.rules_of, tls.context_of):

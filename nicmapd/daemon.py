@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from nicmapd import __version__, config, store
-from nicmapd.api import Feed, create_app, tls
-from nicmapd.api.access import Access, Rules, rules_of
-from nicmapd.api.server import Server
-from nicmapd.api.sockets import check_exposure, open_sockets, regroup
+from nicmapd.api import Feed, create_app
+from nicmapd.api.door import tls
+from nicmapd.api.door.access import Access, Rules, rules_of
+from nicmapd.api.door.server import Server
+from nicmapd.api.door.sockets import check_exposure, open_sockets, regroup
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.change import Changer

@@ -10,22 +10,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from nicmapd import __version__
-from nicmapd.api import (
-    changing,
-    documents,
-    edge,
-    events,
-    health,
-    history,
-    metrics,
-    networks,
-    pages,
-    reading,
-    rendering,
-)
-from nicmapd.api.access import Access
 from nicmapd.api.context import Context
+from nicmapd.api.door import edge
+from nicmapd.api.door.access import Access
 from nicmapd.api.feed import Feed
+from nicmapd.api.forms import documents, rendering
+from nicmapd.api.resources import changing, events, health, history, metrics, networks, pages, reading
 from nicmapd.api.routes import ETAG, NIC, VM, Route, add, components
 from nicmapd.api.service import Service
 from nicmapd.board import Board

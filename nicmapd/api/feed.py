@@ -14,8 +14,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nicmapd.api import rendering
-from nicmapd.api.limits import EventStreams
+from nicmapd.api.door.limits import EventStreams
+from nicmapd.api.forms import rendering
 from nicmapd.api.past import Past
 from nicmapd.errors import Stale, Unavailable
 from nicmapd.model import FeedItem

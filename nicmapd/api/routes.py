@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import documents, problems, query
-from nicmapd.api.network_documents import NetworkList
-from nicmapd.api.wanted import SENT
+from nicmapd.api import problems, query
+from nicmapd.api.forms import documents
+from nicmapd.api.forms.network_documents import NetworkList
+from nicmapd.api.forms.wanted import SENT
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nicmapd.api import create_app
-from nicmapd.api.access import Access
-from nicmapd.api.sockets import listen_tcp
+from nicmapd.api.door.access import Access
+from nicmapd.api.door.sockets import listen_tcp
 from tests.browser.chromium import launch, watched_page, why_not
 from tests.fakes.asgi import LOCAL, with_peer
 from tests.fakes.serving import Serving, serving

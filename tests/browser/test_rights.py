@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nicmapd.api.access import Access, Rules
-from nicmapd.api.tokens import digest
+from nicmapd.api.door.access import Access, Rules
+from nicmapd.api.door.tokens import digest
 from tests.browser.conftest import OpenPage, Serve
 from tests.fakes.changeable import ChangeableHost
 from tests.fakes.world import World, make_world

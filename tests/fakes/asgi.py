@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nicmapd.api.peer import Peer
+from nicmapd.api.door.peer import Peer
 
 LOCAL = Peer("unix", pid=1, uid=0, gid=0)
 REMOTE = Peer("tcp")

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nicmapd.api import Feed, create_app
-from nicmapd.api.server import Server
-from nicmapd.api.sockets import listen_unix
+from nicmapd.api.door.server import Server
+from nicmapd.api.door.sockets import listen_unix
 from nicmapd.board import Board
 from nicmapd.clock import SystemClock
 from nicmapd.keeper import Keeper

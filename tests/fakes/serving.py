@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from nicmapd.api import Feed, create_app
-from nicmapd.api.server import Limits, Server
-from nicmapd.api.sockets import listen_unix
+from nicmapd.api.door.server import Limits, Server
+from nicmapd.api.door.sockets import listen_unix
 from tests.fakes.world import World
 
 

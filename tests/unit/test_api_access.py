@@ -21,13 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd.api import create_app
-from nicmapd.api.access import Access, Rules, rules_of
-from nicmapd.api.audit import REFUSED_EACH, REFUSED_SECONDS, REFUSED_TOTAL, Audit
-from nicmapd.api.edge import Edge
-from nicmapd.api.limits import EventStreams
-from nicmapd.api.peer import Peer, of_socket
-from nicmapd.api.server import Limits
-from nicmapd.api.sockets import listen_unix
+from nicmapd.api.door.access import Access, Rules, rules_of
+from nicmapd.api.door.audit import REFUSED_EACH, REFUSED_SECONDS, REFUSED_TOTAL, Audit
+from nicmapd.api.door.edge import Edge
+from nicmapd.api.door.limits import EventStreams
+from nicmapd.api.door.peer import Peer, of_socket
+from nicmapd.api.door.server import Limits
+from nicmapd.api.door.sockets import listen_unix
 from nicmapd.config import ApiConfig
 from nicmapd.errors import Unavailable
 from nicmapd.logs import AUDIT

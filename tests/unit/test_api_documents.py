@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from nicmapd import errors
-from nicmapd.api import create_app, documents, network_documents, problems
+from nicmapd.api import create_app, problems
+from nicmapd.api.forms import documents, network_documents
 from tests.fakes.asgi import ask
 from tests.fakes.world import make_world
 

@@ -259,7 +259,7 @@ def test_one_user_cannot_take_all_streams(tmp_path: Path) -> None:
 
 
 def test_who_takes_nothing_is_told_and_dropped(world: World, server: Serving, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="nicmapd.api.events")
+    caplog.set_level(logging.WARNING, logger="nicmapd.api.resources.events")
     with EventClient(server.path) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(3000):

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from nicmapd.api import create_app
-from nicmapd.api.namelimit import CHANGES, SECONDS, NameLimit
-from nicmapd.api.series import MAX_NICS_PER_VM
+from nicmapd.api.resources.namelimit import CHANGES, SECONDS, NameLimit
+from nicmapd.api.resources.series import MAX_NICS_PER_VM
 from nicmapd.meter import RESULTS, Meter
 from nicmapd.model import AgentState, Change, ChangeKind, DomainState, Naming, Outcome, Verdict, VmRef
 from nicmapd.ports import EventKind

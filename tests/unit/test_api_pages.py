@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nicmapd.api import create_app, pages
+from nicmapd.api import create_app
+from nicmapd.api.resources import pages
 from tests.fakes.asgi import REMOTE, ask
 from tests.fakes.world import make_world
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from nicmapd.api import create_app
-from nicmapd.api.edge import MAX_BODY
+from nicmapd.api.door.edge import MAX_BODY
 from tests.fakes.asgi import ask
 from tests.fakes.world import make_world
 

@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd.api import create_app
-from nicmapd.api.access import Access
-from nicmapd.api.edge import Edge
-from nicmapd.api.server import Limits, open_sockets
-from nicmapd.api.sockets import close_sockets, listen_tcp, listen_unix
+from nicmapd.api.door.access import Access
+from nicmapd.api.door.edge import Edge
+from nicmapd.api.door.server import Limits, open_sockets
+from nicmapd.api.door.sockets import close_sockets, listen_tcp, listen_unix
 from nicmapd.config import ApiConfig
 from nicmapd.errors import Unavailable
 from tests.fakes.serving import Serving, serving

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from nicmapd.api import create_app, origin, tokens
-from nicmapd.api import tls as api_tls
-from nicmapd.api.access import Access, Rules, rules_of
-from nicmapd.api.peer import Peer
-from nicmapd.api.server import Limits, open_sockets
-from nicmapd.api.sockets import close_sockets, listen_tcp
+from nicmapd.api import create_app
+from nicmapd.api.door import origin, tokens
+from nicmapd.api.door import tls as api_tls
+from nicmapd.api.door.access import Access, Rules, rules_of
+from nicmapd.api.door.peer import Peer
+from nicmapd.api.door.server import Limits, open_sockets
+from nicmapd.api.door.sockets import close_sockets, listen_tcp
 from nicmapd.cli import program
 from nicmapd.config import ApiConfig
 from nicmapd.errors import ConfigError, Unavailable
@@ -142,7 +143,7 @@ def test_the_audit_names_the_token_and_the_address(world: World, caplog: Any) ->
     app = app_with(world, **BOTH)
     for token in (WRITE, READ, "wrong" * 10, None):
         refresh(app, token)
-    lines = [record.getMessage() for record in caplog.records if record.name == "nicmapd.api.audit"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "nicmapd.api.door.audit"]
     whos = ["token write", "token read", "token unknown", "tcp"]
     assert [line.partition(":")[0] for line in lines] == [f"{who} from 192.0.2.7" for who in whos]
     assert all(secret not in line for secret in (READ, WRITE, "wrongwrong") for line in lines)

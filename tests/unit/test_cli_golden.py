@@ -150,7 +150,7 @@ def _changed(world: World) -> Any:
 
 def _nic(world: World, vm: str) -> dict[str, Any]:
     """The last named NIC of a VM, as the api gives it."""
-    from nicmapd.api import rendering
+    from nicmapd.api.forms import rendering
 
     entry = next(one for one in world.board.entries() if one.vm.name == vm)
     nic = [one for one in entry.nics if one.naming.name][-1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nicmapd.api import rendering
+from nicmapd.api.forms import rendering
 from nicmapd.cli import layout
 from nicmapd.cli.live import ADDRESSES, AGE, GLOW, HEADERS, MAC, NEWS, NIC, STATE, Live
 from nicmapd.cli.table import width as width_of

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nicmapd import client as module
-from nicmapd.api.server import Limits
-from nicmapd.api.sockets import listen_tcp
+from nicmapd.api.door.server import Limits
+from nicmapd.api.door.sockets import listen_tcp
 from nicmapd.client import Client, error_of
 from nicmapd.errors import (
     Ambiguous,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nicmapd.api.peer import Peer
+from nicmapd.api.door.peer import Peer
 from nicmapd.model import DomainState
 from tests.fakes.asgi import LOCAL, REMOTE, Answer, ask
 from tests.fakes.changeable import ChangeableHost

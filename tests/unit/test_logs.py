@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nicmapd import logs
-from nicmapd.api import audit
-from nicmapd.api.peer import Peer
+from nicmapd.api.door import audit
+from nicmapd.api.door.peer import Peer
 from nicmapd.config import LogConfig
 
 _log = logging.getLogger("nicmapd.watch")

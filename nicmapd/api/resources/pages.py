@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from nicmapd.api import query
 from nicmapd.api.conditional import matches
-from nicmapd.api.edge import segment
+from nicmapd.api.paths import segment
 from nicmapd.errors import NotFound
 from nicmapd.text import clean
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from nicmapd.api import query
 from nicmapd.api.context import Context
-from nicmapd.api.series import MapSeries, daemon_series
+from nicmapd.api.resources.series import MapSeries, daemon_series
 from nicmapd.meter import Meter
 from nicmapd.status import DaemonStatus
 

@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
-from nicmapd.api import peer
-from nicmapd.api.limits import Slots, owner
+from nicmapd.api.door import peer
+from nicmapd.api.door.limits import Slots, owner
 
 
 class Inner(Protocol):

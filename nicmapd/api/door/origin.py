@@ -13,7 +13,7 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from nicmapd.api.peer import Peer
+from nicmapd.api.door.peer import Peer
 from nicmapd.config import ApiConfig
 from nicmapd.errors import Forbidden
 from nicmapd.text import clean

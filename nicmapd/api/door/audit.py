@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-from nicmapd.api.limits import owner
-from nicmapd.api.peer import Peer
+from nicmapd.api.door.limits import owner
+from nicmapd.api.door.peer import Peer
 from nicmapd.logs import AUDIT
 from nicmapd.text import printable
 

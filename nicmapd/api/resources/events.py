@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from nicmapd.api import history, problems, query, rendering
+from nicmapd.api import problems, query
 from nicmapd.api.context import Context
+from nicmapd.api.door.limits import EventStreams
 from nicmapd.api.feed import FeedLimits, OutOfReach, Reader
-from nicmapd.api.limits import EventStreams
+from nicmapd.api.forms import rendering
+from nicmapd.api.resources import history
 from nicmapd.errors import Invalid, Unavailable
 from nicmapd.text import clean
 

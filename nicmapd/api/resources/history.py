@@ -9,9 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import query, rendering, selection
+from nicmapd.api import query, selection
 from nicmapd.api.context import Context
-from nicmapd.api.edge import segment
+from nicmapd.api.forms import rendering
+from nicmapd.api.paths import segment
 from nicmapd.api.selection import Wanted
 from nicmapd.errors import NotFound, Unavailable
 from nicmapd.model import NicEntry, PastNic, VmEntry

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import network_documents, query, rendering
+from nicmapd.api import query
 from nicmapd.api.context import Context
-from nicmapd.api.edge import segment
+from nicmapd.api.forms import network_documents, rendering
+from nicmapd.api.paths import segment
 from nicmapd.api.routes import Route
 from nicmapd.errors import NotFound
 from nicmapd.ports import Network

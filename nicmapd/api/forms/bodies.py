@@ -14,7 +14,8 @@ from typing import Any, Never
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from nicmapd.api import query, wanted
+from nicmapd.api import query
+from nicmapd.api.forms import wanted
 from nicmapd.change.orders import AttachOrder, UpdateOrder
 from nicmapd.errors import Invalid
 from nicmapd.render import DIRECT_MODES, SOURCES

@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import GaugeMetricFamily as Gauge
 
-from nicmapd.api.namelimit import NameLimit
+from nicmapd.api.resources.namelimit import NameLimit
 from nicmapd.board import Board, Sight
 from nicmapd.model import AgentState, Freshness, NameState, NicEntry
 from nicmapd.ports import Clock

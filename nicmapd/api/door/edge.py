@@ -1,8 +1,7 @@
 """The outermost layer of the api: what is true of every request, whatever route it is for.
 
-Paths are matched as they stand in the request, percent-encoded in one canonical way, so that a `%2F` in a guest's
-name stays inside its segment; `segment` decodes one for a handler. Every failure leaves here as a problem document.
-HEAD is answered like GET without the body, and bodies are bounded.
+Paths are matched as they stand in the request (paths.py). Every failure leaves here as a problem document. HEAD is
+answered like GET without the body, and bodies are bounded.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -20,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nicmapd.api import audit, problems
-from nicmapd.api.access import SAFE_METHODS, Access, NoToken
+from nicmapd.api import problems
+from nicmapd.api.door import audit
+from nicmapd.api.door.access import SAFE_METHODS, Access, NoToken
+from nicmapd.api.paths import canonical_path, instance_of, raw_path
 from nicmapd.errors import Invalid, NicmapError, NotFound, Unavailable
 from nicmapd.text import clean, printable
 
@@ -29,9 +29,6 @@ _log = logging.getLogger(__name__)
 
 #: No request of this api needs more: an attach is some 200 bytes.
 MAX_BODY = 64 * 1024
-
-#: Characters that stay as they are in a path segment (RFC 3986: pchar without the percent sign).
-_SEGMENT_SAFE = "!$&'()*+,;=:@"
 
 #: On every answer that does not say otherwise: nothing is kept, guessed, framed, run or embedded by another page.
 _HEADERS = [
@@ -91,7 +88,7 @@ class Edge:
             self._audit.write(
                 scope["state"]["peer"],
                 method=scope["method"],
-                path=_raw_path(scope),
+                path=raw_path(scope),
                 body=body,
                 status=answer.status,
                 reason=answer.reason,
@@ -114,7 +111,7 @@ class Edge:
             await problem(scope, receive, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        path = canonical_path(_raw_path(scope))
+        path = canonical_path(raw_path(scope))
         scope = {**scope, "path": path}
         self._access.admit(scope["state"]["peer"], method=scope["method"], path=path, headers=scope["headers"])
         if scope["method"] == "HEAD":
@@ -127,7 +124,7 @@ class Edge:
         await self._app(scope, _bounded(scope, receive, seconds=self._body_seconds), answer)
 
     def _problem(self, error: Exception, scope: Scope) -> Response:
-        instance = quote(_raw_path(scope), safe=f"/%{_SEGMENT_SAFE}")
+        instance = instance_of(scope)
         if isinstance(error, NoToken):
             challenge = {"WWW-Authenticate": error.challenge}
             return problems.of_status(401, error.message, instance=instance, headers=challenge)
@@ -194,41 +191,12 @@ def _bounded(scope: Scope, receive: Receive, *, seconds: float) -> Receive:
     return bounded
 
 
-def _raw_path(scope: Scope) -> str:
-    """The path as the client sent it, still percent-encoded."""
-    raw = scope.get("raw_path")
-    return raw.decode("latin-1") if raw else quote(scope["path"])
-
-
-def canonical_path(raw: str) -> str:
-    """`raw` with each segment percent-encoded in one way: `/vms/%77eb1` and `/vms/web1` are one path."""
-    if "%" not in raw and raw.isascii():
-        return raw
-    return "/".join(
-        quote(unquote_to_bytes(segment.encode("latin-1")), safe=_SEGMENT_SAFE) for segment in raw.split("/")
-    )
-
-
-def segment(request: Request, name: str) -> str:
-    """The decoded text of path parameter `name`. Raises `Invalid` if it is not UTF-8."""
-    raw: str = request.path_params[name]
-    if "%" not in raw:
-        return raw
-    try:
-        return unquote(raw, errors="strict")
-    except UnicodeDecodeError:
-        raise Invalid(
-            f"{{{name}}} in the path is not UTF-8 once decoded: {printable(raw)}; percent-encode the UTF-8 bytes "
-            "of the name"
-        ) from None
-
-
 def add_handlers(app: Any) -> None:
     """Makes the framework's own refusals (no such path, wrong method, wrong body) problem documents too."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        instance = quote(_raw_path(request.scope), safe=f"/%{_SEGMENT_SAFE}")
+        instance = instance_of(request.scope)
         headers = dict(error.headers or {})
         detail = None
         if error.status_code == 404:

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nicmapd import __version__
-from nicmapd.api import query, rendering
+from nicmapd.api import query
 from nicmapd.api.context import Context
-from nicmapd.api.pages import Pages, wants_page
+from nicmapd.api.forms import rendering
+from nicmapd.api.resources.pages import Pages, wants_page
 from nicmapd.api.selection import unhurried
 from nicmapd.errors import Unavailable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from nicmapd.api import tokens
+from nicmapd.api.door import tokens
 from nicmapd.config import ApiConfig
 from nicmapd.errors import ConfigError
 

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterator
 
-from nicmapd.api.peer import Peer
+from nicmapd.api.door.peer import Peer
 from nicmapd.errors import Unavailable
 
 

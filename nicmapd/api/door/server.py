@@ -20,10 +20,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nicmapd.api import edge, peer, problems
-from nicmapd.api.gate import Gate
-from nicmapd.api.limits import Slots, owner
-from nicmapd.api.sockets import close_sockets, open_sockets
+from nicmapd.api import problems
+from nicmapd.api.door import edge, peer
+from nicmapd.api.door.gate import Gate
+from nicmapd.api.door.limits import Slots, owner
+from nicmapd.api.door.sockets import close_sockets, open_sockets
 
 __all__ = ["Limits", "Server", "open_sockets"]
 

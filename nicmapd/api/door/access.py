@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nicmapd.api import origin, tokens
-from nicmapd.api.peer import Peer
+from nicmapd.api.door import origin, tokens
+from nicmapd.api.door.peer import Peer
 from nicmapd.config import ApiConfig
 from nicmapd.errors import ConfigError, Forbidden
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from nicmapd.api.documents import Address, Document, Mac, Pending, Uuid
+from nicmapd.api.forms.documents import Address, Document, Mac, Pending, Uuid
 from nicmapd.model import NameState
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import history, query, rendering, selection
+from nicmapd.api import query, selection
 from nicmapd.api.conditional import matches
 from nicmapd.api.context import Context
-from nicmapd.api.edge import segment
-from nicmapd.api.rendering import Json
+from nicmapd.api.forms import rendering
+from nicmapd.api.forms.rendering import Json
+from nicmapd.api.paths import segment
+from nicmapd.api.resources import history
 from nicmapd.api.selection import AT, CURSOR, LIMIT, OF_ALL, OF_VM, Wanted, unhurried
 from nicmapd.errors import AgentFailure, NotFound
 from nicmapd.model import AgentState, DomainState, NicEntry, VmEntry

@@ -8,10 +8,12 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nicmapd.api import bodies, documents, history, preconditions, query, rendering, selection, wanted
+from nicmapd.api import preconditions, query, selection
 from nicmapd.api.context import Context
-from nicmapd.api.edge import segment
+from nicmapd.api.forms import bodies, documents, rendering, wanted
+from nicmapd.api.paths import segment
 from nicmapd.api.preconditions import IF_MATCH, PREFER
+from nicmapd.api.resources import history
 from nicmapd.api.routes import ETAG, NIC, VM, Route
 from nicmapd.change import DetachVerdict, Selection
 from nicmapd.errors import NotFound, PreconditionFailed

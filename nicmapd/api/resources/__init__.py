@@ -1,0 +1,1 @@
+"""What there is under which path, one module for each resource; the Prometheus series and their bounds are here too."""
