@@ -1,6 +1,7 @@
 """What has been counted and timed since the start, for `GET /metrics`. Thread-safe.
 
-What is known now (the map, its ages, states) is no counter: api/resources/metrics.py reads it from the board when it is asked.
+What is known now (the map, its ages, states) is no counter: api/resources/metrics.py reads it from the board when it
+is asked.
 """
 
 from __future__ import annotations
