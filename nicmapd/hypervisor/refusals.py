@@ -32,8 +32,12 @@ _MEANING: dict[int, type[NicmapError]] = {
 def refusal(error: libvirt.libvirtError, what: str) -> NicmapError:
     """`error` of libvirt while we tried to `what`, as one of ours."""
     kind = _MEANING.get(error.get_error_code(), errors.Conflict)
+    words = error.get_error_message() or ""
+    if error.get_error_code() == 38 and "connect socket" in words:
+        # SYSTEM_ERROR of virtqemud, passed on: another of libvirt's daemons is down (src/rpc/virnetsocket.c).
+        kind = errors.Unavailable
     # libvirt waits 5 s itself for a guest to let a device go, and tells if it refuses meanwhile.
-    details = {"refused": True} if "rejected by the guest" in (error.get_error_message() or "") else {}
+    details = {"refused": True} if "rejected by the guest" in words else {}
     return kind(f"cannot {what}: {describe(error)}", **details)
 
 

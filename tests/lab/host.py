@@ -141,17 +141,30 @@ class LabHost:
             self._connection = libvirt.open(self.uri)
         return self._connection
 
-    def start_libvirtd(self) -> None:
-        """Start libvirtd and wait until it answers; running guests are found again."""
+    def start_libvirtd(self, *, without: str = "") -> None:
+        """Start libvirtd and wait until it answers; running guests are found again.
+
+        `without` a driver ("network"), it is what virtqemud is while that other daemon is down.
+        """
+        drivers = [f"LIBVIRT_DRIVER_DIR={self._drivers(but=without)}"] if without else []
         with (self.folder / "log" / "libvirtd.log").open("ab") as log:
             self._libvirtd = subprocess.Popen(
-                self._namespaces.command("libvirtd", "--pid-file", str(self.folder / "libvirtd.pid")),
+                self._namespaces.command(*drivers, "libvirtd", "--pid-file", str(self.folder / "libvirtd.pid")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         eventually(self._answers, within=LIBVIRTD_START, what=f"answer of libvirtd, see {log.name}")
+
+    def _drivers(self, *, but: str) -> Path:
+        """A folder of libvirt's drivers that lacks one."""
+        (installed,) = Path("/usr").glob("lib*/**/libvirt/connection-driver")
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        for driver in installed.iterdir():
+            if driver.name != f"libvirt_driver_{but}.so":
+                (folder / driver.name).symlink_to(driver)
+        return folder
 
     def stop_libvirtd(self, *, kill: bool = False) -> None:
         """End libvirtd by SIGTERM, or SIGKILL, and wait until it is gone; guests live on."""
@@ -167,10 +180,10 @@ class LabHost:
         self._libvirtd.wait()
         self._libvirtd = None
 
-    def restart_libvirtd(self, *, kill: bool = False) -> None:
+    def restart_libvirtd(self, *, kill: bool = False, without: str = "") -> None:
         """Stop and start libvirtd; guests live on."""
         self.stop_libvirtd(kill=kill)
-        self.start_libvirtd()
+        self.start_libvirtd(without=without)
 
     def pause_libvirtd(self) -> None:
         """SIGSTOP: its socket still takes connections and requests, nobody answers."""

@@ -226,6 +226,30 @@ def test_13_a_libvirtd_that_hangs_is_noticed_and_readers_are_served(daemon: Nicm
     fresh(daemon, "web1", within=15)
 
 
+def test_14_a_network_daemon_that_is_down_costs_the_networks_and_nothing_else(
+    daemon: Nicmapd, lab: LabHost, web1: Guest
+) -> None:
+    fresh(daemon, "web1")
+    names = all_names(daemon, "web1")
+    lab.restart_libvirtd(without="network")
+    try:
+        eventually(lambda: daemon.get("/readyz")[0] == 200, within=15, what="ready again")
+        polled_on_time(daemon, "web1")
+        assert all_names(daemon, "web1") == names
+        before = web1.domain.XMLDesc()
+        for method, path, body in (
+            ("GET", "/networks", None),
+            ("POST", "/vms/web1/interfaces", {"type": "network", "network": "default"}),
+        ):
+            reply = daemon.ask(method, path, body)
+            assert (reply.status, reply.json["code"]) == (501, "unsupported"), reply
+            assert "not supported by the connection driver" in reply.json["detail"]
+        assert web1.domain.XMLDesc() == before
+    finally:
+        lab.restart_libvirtd()
+    eventually(lambda: daemon.get("/networks")[0] == 200, within=15, what="the networks again")
+
+
 @pytest.mark.parametrize(
     "reply",
     [

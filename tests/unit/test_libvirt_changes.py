@@ -104,6 +104,14 @@ def test_each_number_has_its_meaning_and_keeps_libvirt_s_words(code: int, kind: 
     assert not error.details
 
 
+def test_a_daemon_of_libvirt_that_is_down_is_unavailable() -> None:
+    words = "Failed to connect socket to '/var/run/libvirt/virtnetworkd-sock': Connection refused"
+    error = refusal(failure(38, words), "list the networks")
+    assert type(error) is errors.Unavailable
+    assert error.message == f"cannot list the networks: {words}"
+    assert type(refusal(failure(38, "Unable to write to the log: No space left"), "attach the NIC")) is errors.Conflict
+
+
 def test_a_guest_s_refusal_and_a_second_request_are_told_from_the_rest() -> None:
     refused = refusal(failure(9, "operation failed: unplug of device was rejected by the guest"), "detach the NIC")
     assert refused.details == {"refused": True}
