@@ -234,8 +234,11 @@ class NicStore(Protocol):
         """The newest past entry of a NIC of this VM that bore `name`."""
         ...
 
-    def find_removed(self, name_or_uuid: str) -> str | None:
-        """UUID of the VM of that name or UUID whose rows are past (newest first), or None."""
+    def find_vm(self, name_or_uuid: str) -> str | None:
+        """UUID of the VM of that UUID; else of that name, one that is not removed before the one removed last; or None.
+
+        That a VM is gone may be known before it can be written, so whom the board lacks may stand here as present.
+        """
         ...
 
     def feed(self, *, after: int, uuid: str | None = None, limit: int = 500) -> Sequence[FeedItem]:

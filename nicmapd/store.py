@@ -226,9 +226,9 @@ class SqlStore:
         with self._reading() as connection:
             return reading.last_bearer(connection, self._host, uuid, name)
 
-    def find_removed(self, name_or_uuid: str) -> str | None:
+    def find_vm(self, name_or_uuid: str) -> str | None:
         with self._reading() as connection:
-            return reading.find_removed(connection, self._host, name_or_uuid)
+            return reading.find_vm(connection, self._host, name_or_uuid)
 
     def feed(self, *, after: int, uuid: str | None = None, limit: int = 500) -> Sequence[FeedItem]:
         with self._reading() as connection:

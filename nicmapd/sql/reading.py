@@ -80,14 +80,14 @@ def last_bearer(connection: Connection, host: str, uuid: str, name: str) -> Past
     return None if row is None else codec.past_nics(row, vm_name=_name(connection, host, uuid))[0]
 
 
-def find_removed(connection: Connection, host: str, name_or_uuid: str) -> str | None:
-    """UUID of the removed VM of that UUID, else of the one of that name which was removed last."""
-    removed = select(vms.c.uuid).where(vms.c.host == host, vms.c.removed_at.is_not(None))
-    by_uuid = connection.scalars(removed.where(vms.c.uuid == name_or_uuid.lower())).first()
+def find_vm(connection: Connection, host: str, name_or_uuid: str) -> str | None:
+    """UUID of the VM of that UUID, else of that name: one that is not removed, else the one that was removed last."""
+    known = select(vms.c.uuid).where(vms.c.host == host)
+    by_uuid = connection.scalars(known.where(vms.c.uuid == name_or_uuid.lower())).first()
     if by_uuid is not None:
         return str(by_uuid)
-    newest = removed.where(vms.c.name == name_or_uuid).order_by(vms.c.removed_at.desc(), vms.c.uuid).limit(1)
-    by_name = connection.scalars(newest).first()
+    newest = (vms.c.removed_at.is_not(None), vms.c.removed_at.desc(), vms.c.uuid)
+    by_name = connection.scalars(known.where(vms.c.name == name_or_uuid).order_by(*newest).limit(1)).first()
     return None if by_name is None else str(by_name)
 
 

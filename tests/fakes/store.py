@@ -248,17 +248,15 @@ class MemoryStore:
             ]
             return self._past(rows, max(ended)[2])[0] if ended else None
 
-    def find_removed(self, name_or_uuid: str) -> str | None:
-        with self._call("find_removed") as rows:
+    def find_vm(self, name_or_uuid: str) -> str | None:
+        with self._call("find_vm") as rows:
             vm = rows.vms.get(name_or_uuid.lower())
-            if vm is not None and vm.removed is not None:
+            if vm is not None:
                 return vm.entry.vm.uuid
-            removed = [
-                (vm.removed, uuid)
-                for uuid, vm in sorted(rows.vms.items())
-                if vm.removed is not None and vm.entry.vm.name == name_or_uuid
-            ]
-            return max(removed, key=lambda pair: pair[0])[1] if removed else None
+            named = [(vm.removed, uuid) for uuid, vm in sorted(rows.vms.items()) if vm.entry.vm.name == name_or_uuid]
+            present = [uuid for removed, uuid in named if removed is None]
+            past = [(removed, uuid) for removed, uuid in named if removed is not None]
+            return present[0] if present else max(past, key=lambda pair: pair[0])[1] if past else None
 
     def feed(self, *, after: int, uuid: str | None = None, limit: int = 500) -> Sequence[FeedItem]:
         with self._call("feed") as rows:

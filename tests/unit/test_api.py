@@ -388,6 +388,14 @@ def test_a_removed_vm_has_its_history(get: Any, world: World) -> None:
     assert get("/vms/gone/interfaces").status == 404
 
 
+def test_a_vm_that_is_gone_has_its_history_also_before_that_is_written(get: Any, world: World) -> None:
+    world.vm(8, "gone", [world.nic(8, 0, named("eth0"))], ago=5 * HOUR)
+    world.board.drop(uuid_of(8))
+    for vm in ("gone", uuid_of(8)):
+        assert get(f"/vms/{vm}").status == 404
+        assert get(f"/vms/{vm}/history").json["items"][0]["name"] == "eth0"
+
+
 def test_the_map_is_shown_as_it_was(get: Any) -> None:
     before = get("/vms/web1/interfaces?at=2025-12-31T20:00:00Z").json["items"]
     assert [nic["name"] for nic in before] == ["eth0", "eth1", None]

@@ -281,7 +281,7 @@ def test_a_domain_that_is_gone_is_removed_and_remembered(bench: Bench) -> None:
     assert outcome.gone
     assert bench.board.entry(vm.uuid) is None
     assert bench.store.load() == []
-    assert bench.store.find_removed("web1") == vm.uuid
+    assert bench.store.find_vm("web1") == vm.uuid
     assert not bench.run(vm).written
 
 

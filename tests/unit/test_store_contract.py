@@ -34,7 +34,7 @@ class TestTheMap:
         assert list(store.map_at(T0)) == []
         assert list(store.feed(after=0)) == []
         assert store.feed_bounds() == (0, 0)
-        assert store.find_removed("web1") is None
+        assert store.find_vm("web1") is None
         assert store.last_bearer("uuid-1", "eth0") is None
         assert store.prune(before=T0) == 0
 
@@ -111,7 +111,7 @@ class TestTheMap:
         assert list(store.feed(after=0, uuid=odd)) == [item]
         assert named(store.history(odd, nic_id=odd)) == [odd]
         store.remove(odd, [], at=at(1))
-        assert store.find_removed(odd) == odd
+        assert store.find_vm(odd) == odd
         assert named([store.last_bearer(odd, odd) or pytest.fail("it was there")]) == [odd]
 
     def test_statistics_are_not_kept_and_differ_in_nothing(self, place: Place) -> None:
@@ -268,8 +268,8 @@ class TestRemovedVms:
         assert spans(store.history("uuid-1")) == [("eth0", at(0), at(10))]
         assert named(store.map_at(at(9))) == ["eth0"]
         assert named(store.map_at(at(10))) == []
-        assert store.find_removed("web1") == "uuid-1"
-        assert store.find_removed("UUID-1") == "uuid-1"
+        assert store.find_vm("web1") == "uuid-1"
+        assert store.find_vm("UUID-1") == "uuid-1"
 
     def test_removing_twice_or_what_was_never_there_is_no_error(self, place: Place) -> None:
         store = place.open()
@@ -278,7 +278,7 @@ class TestRemovedVms:
         store.remove("uuid-1", [], at=at(20))
         store.remove("uuid-9", [change(ChangeKind.VM_REMOVED)], at=at(20))
         assert spans(store.history("uuid-1")) == [("eth0", at(0), at(10))]
-        assert store.find_removed("uuid-9") is None
+        assert store.find_vm("uuid-9") is None
         assert store.prune(before=at(15)) == 3  # it was removed the first time
         assert store.feed(after=0)[0].vm == VmRef("uuid-9", "uuid-9")
 
@@ -288,7 +288,7 @@ class TestRemovedVms:
         store.remove("uuid-1", [], at=at(10))
         store.apply(vm(nic("eth0")), [], at=at(20))
         assert store.load()[0].entry == vm(nic("eth0"))
-        assert store.find_removed("web1") is None
+        assert store.find_vm("web1") == "uuid-1"
         assert len(store.history("uuid-1")) == 2
         store.apply(vm(nic("ens3", id="nic-2")), [], at=at(30))
         assert store.load()[0].entry == vm(nic("ens3", id="nic-2"))
@@ -303,7 +303,8 @@ class TestRemovedVms:
         assert (stored.entry, stored.last_success) == (vm(uuid="uuid-2"), None)
         assert list(store.history("uuid-2")) == []
         assert store.last_bearer("uuid-2", "eth0") is None
-        assert store.find_removed("web1") == "uuid-1"
+        assert store.find_vm("web1") == "uuid-2"
+        assert store.find_vm("uuid-1") == "uuid-1"
 
     def test_of_several_removed_the_last_one_has_the_name(self, place: Place) -> None:
         store = place.open()
@@ -311,7 +312,7 @@ class TestRemovedVms:
             store.apply(vm(uuid=uuid), [], at=at(number))
         for number, uuid in enumerate(["u2", "u3", "u1"]):
             store.remove(uuid, [], at=at(10 + number))
-        assert store.find_removed("web1") == "u1"
+        assert store.find_vm("web1") == "u1"
 
 
 class TestTheFeed:
@@ -392,7 +393,7 @@ class TestPruning:
         store.remove("uuid-1", [], at=at(10))
         assert store.prune(before=at(10)) == 0
         assert store.prune(before=at(11)) == 5
-        assert store.find_removed("web1") is None
+        assert store.find_vm("web1") is None
         assert list(store.history("uuid-1")) == []
         store.apply(vm(nic("c")), [], at=at(20))
         assert spans(store.history("uuid-1")) == [("c", at(20), None)]
@@ -513,6 +514,7 @@ class TestHosts:
         assert list(other.load()) == []
         assert list(other.history("uuid-1")) == []
         assert list(other.map_at(at(0))) == []
+        assert other.find_vm("web1") is None
         assert other.last_bearer("uuid-1", "a") is None
         assert list(other.feed(after=0)) == []
         assert other.feed_bounds() == (0, 0)
@@ -525,7 +527,7 @@ class TestHosts:
         assert list(other.load()) == []
         store = place.open("host-a")
         assert (store.load(), store.history("uuid-1"), store.feed(after=0), store.feed_bounds()) == kept
-        assert store.find_removed("web1") is None
+        assert store.find_vm("web1") == "uuid-1"
 
 
 class TestLife:

@@ -200,7 +200,7 @@ def _seen_by(store: Store) -> dict[str, Any]:
         "map_at": [store.map_at(at(second)) for second in range(-5, 130, 5)],
         "one VM": [store.map_at(at(second), uuid="u2") for second in range(0, 130, 30)],
         "last_bearer": [store.last_bearer(uuid, name) for uuid in ("u1", "u2") for name in ("eth0", "eth1")],
-        "find_removed": [store.find_removed(word) for word in ("u1", "U2", "web1", "db1", "x")],
+        "find_vm": [store.find_vm(word) for word in ("u1", "U2", "web1", "db1", "x")],
         "feed": [feed_of(None), feed_of("u1")],
         "kept": sum(item.id >= first for item in store.feed(after=0)),
         "any": (first > 0, last > 0, last >= first - 1),

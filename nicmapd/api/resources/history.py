@@ -47,15 +47,15 @@ async def current_vm(context: Context, name: str) -> VmEntry:
 
 async def _removed(context: Context, name: str) -> str | None:
     try:
-        return await _removed_uuid(context, name)
+        return await _past_uuid(context, name)
     except Unavailable:
         return None  # only a hint
 
 
-async def _removed_uuid(context: Context, name: str) -> str | None:
+async def _past_uuid(context: Context, name: str) -> str | None:
     if "\0" in name:  # no VM has one in its name, and not every database takes it in a question
         return None
-    return await context.past.ask(lambda: context.store.find_removed(name))
+    return await context.past.ask(lambda: context.store.find_vm(name))
 
 
 async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
@@ -219,7 +219,7 @@ async def known_uuid(context: Context, name: str) -> str:
     try:
         return selection.find_vm(context.board, name).vm.uuid
     except NotFound:
-        uuid = await _removed_uuid(context, name)
+        uuid = await _past_uuid(context, name)
         if uuid is None:
             raise
         return uuid
