@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import command, freshness, hanging, idle, joining, scale, serving, sweep
+from tests.bench import command, freshness, hanging, idle, joining, page, scale, serving, sweep
 from tests.bench.figures import Report, load, save, table
 from tests.bench.ground import Ground
 
@@ -25,6 +25,7 @@ Part = Callable[[Report, Ground], None]
 #: In this order: first what needs no guests, then few, then all of them.
 PARTS: dict[str, Part] = {
     "simulated": lambda report, _ground: scale.run(report),
+    "page": lambda report, _ground: page.run(report),
     "join": joining.run,
     "cli": command.run,
     "idle": idle.run,

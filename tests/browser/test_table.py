@@ -7,24 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.browser.conftest import OpenPage, Serve
-from tests.fakes.world import HOSTILE_NAMES, World, empty_world, make_world, named
+from tests.fakes.world import HOSTILE_NAMES, World, crowd, make_world
 
 
 @pytest.fixture
 def world() -> World:
     return make_world(now=datetime.now(UTC))
-
-
-def crowd(vms: int) -> World:
-    """A host of many VMs with two NICs each."""
-    world = empty_world(now=datetime.now(UTC))
-    for number in range(vms):
-        macs = [
-            f"52:54:{index:02x}:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}" for index in range(2)
-        ]
-        nics = [world.nic(number % 200, index, named(f"ens{index + 3}"), mac=mac) for index, mac in enumerate(macs)]
-        world.vm(number, f"vm-{number:04d}", nics)
-    return world
 
 
 def test_every_nic_has_its_row(serve: Serve, open_page: OpenPage, world: World) -> None:
@@ -85,7 +73,7 @@ def test_the_search_line(serve: Serve, open_page: OpenPage, world: World) -> Non
 
 
 def test_five_thousand_rows_are_filtered_within_200_ms(serve: Serve, open_page: OpenPage) -> None:
-    address, _ = serve(crowd(2500))
+    address, _ = serve(crowd(2500, now=datetime.now(UTC)))
     page = open_page(address)
     page.get_by_text("5,000 NICs").wait_for()
     assert page.locator(".sizer .row").count() < 100

@@ -214,6 +214,18 @@ def make_world(*, now: datetime | None = None) -> World:
     return world
 
 
+def crowd(vms: int, *, now: datetime) -> World:
+    """A host of many VMs with two NICs each."""
+    world = empty_world(now=now)
+    for number in range(vms):
+        macs = [
+            f"52:54:{index:02x}:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}" for index in range(2)
+        ]
+        nics = [world.nic(number % 200, index, named(f"ens{index + 3}"), mac=mac) for index, mac in enumerate(macs)]
+        world.vm(number, f"vm-{number:04d}", nics)
+    return world
+
+
 def _add_web1(world: World) -> None:
     addresses = (
         NicAddress("eth0", "ipv4", "192.168.122.10", 24),
