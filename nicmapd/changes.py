@@ -27,6 +27,15 @@ def match(old: Sequence[NicEntry], nics: Sequence[HostNic]) -> list[NicEntry | N
     return found
 
 
+def match_coming(
+    old: Sequence[NicEntry], live: Sequence[NicEntry | None], coming: Sequence[HostNic]
+) -> list[NicEntry | None]:
+    """As `match`, for NICs that only the configuration has. What a NIC of the running VM goes on with (`live`) is no
+    other NIC's, also where libvirt gives both the same PCI address: they are there side by side."""
+    taken = {entry.id for entry in live if entry is not None}
+    return match([entry for entry in old if entry.id not in taken], coming)
+
+
 def _same_alias(old: HostNic, new: HostNic) -> bool:
     return old.alias is not None and (old.alias, old.mac) == (new.alias, new.mac)
 

@@ -76,13 +76,19 @@ class Refresher:
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
+        told: tuple[Change, ...] = ()
         try:
             remembered = memory.domain is not None
             domain, description = self._look(vm.uuid, memory)
-            answer, failure, asked = self._try_to_ask(domain, description, memory)
-            if answer is None and remembered:
-                # Without an answer nothing proves that it still runs.
-                domain = self._hypervisor.domain(vm.uuid)
+            failure = self._reason_not_to_ask(domain, description, memory)
+            answer, asked = None, failure is None
+            if asked:
+                told = self._tell_host_side(domain, description, memory)
+                answer, failure = self._ask(domain, description, memory)
+            if answer is None and (asked or remembered):
+                # Nothing proves that it still runs, and what libvirt said of it may be seconds old by now.
+                memory.domain = None
+                domain, description = self._look(vm.uuid, memory)
                 failure = self._reason_not_to_ask(domain, description, memory) or failure
         except NotFound:
             return self._remove(vm, started)
@@ -93,7 +99,7 @@ class Refresher:
         memory.domain = domain if answer is not None else None
         if answer is not None:
             memory.join, memory.booted = answer.memory, False
-        return self._settle(old, entry, asked=asked, answered=answer is not None, started=started)
+        return self._settle(old, entry, told, asked=asked, answered=answer is not None, started=started)
 
     # -- what libvirt says
 
@@ -166,22 +172,38 @@ class Refresher:
 
     # -- what the guest says
 
-    def _try_to_ask(
+    def _ask(
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
-    ) -> tuple[Answer | None, AgentFailure | None, bool]:
-        """The guest's answer, or why there is none, and whether it was asked. Raises `NotFound`."""
-        reason = self._reason_not_to_ask(domain, description, memory)
-        if reason is not None:
-            return None, reason, False
+    ) -> tuple[Answer | None, AgentFailure | None]:
+        """The guest's answer, or why there is none. Raises `NotFound`."""
         try:
-            return self._interviewer.ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None, True
+            return self._interviewer.ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None
         except AgentFailure as error:
             failure = self._interviewer.look_closer(domain.vm, error)
             if failure.state == AgentState.DISABLED:
                 memory.disabled = failure
-            return None, failure, True
+            return None, failure
 
     # -- what follows from both
+
+    def _tell_host_side(
+        self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
+    ) -> tuple[Change, ...]:
+        """Makes known which NICs libvirt has now, before the guest is asked, which may hang: what changed."""
+        old = self._board.entry(domain.vm.uuid)
+        if old is None or tuple(one.nic for one in old.nics) == description.nics:
+            return ()
+        entry = replace(
+            old,
+            vm=domain.vm,
+            state=domain.state,
+            persistent=domain.persistent,
+            nics=self._nics(domain, description, old),
+        )
+        entry = self._with_pending(entry, old, memory.config)
+        different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
+        self._keeper.keep(old, entry, different)
+        return different
 
     def _entry(
         self,
@@ -192,24 +214,31 @@ class Refresher:
         answer: Answer | None,
         failure: AgentFailure | None,
     ) -> VmEntry:
-        now = self._clock.now()
-        matched = changes.match(old.all_nics if old else (), description.nics)
-        if answer is None:
-            nics = tuple(
-                self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
-            )
-        else:
-            nics = tuple(
-                self._answered(joined, entry, now, uuid=domain.vm.uuid)
-                for joined, entry in zip(answer.joined, matched, strict=True)
-            )
         return VmEntry(
             vm=domain.vm,
             host=self._hypervisor.host,
             state=domain.state,
             persistent=domain.persistent,
-            agent=_agent_status(old.agent if old else None, now, answer=answer, failure=failure),
-            nics=nics,
+            agent=_agent_status(old.agent if old else None, self._clock.now(), answer=answer, failure=failure),
+            nics=self._nics(domain, description, old, answer),
+        )
+
+    def _nics(
+        self,
+        domain: Domain,
+        description: domxml.DomainDescription,
+        old: VmEntry | None,
+        answer: Answer | None = None,
+    ) -> tuple[NicEntry, ...]:
+        now = self._clock.now()
+        matched = changes.match(old.all_nics if old else (), description.nics)
+        if answer is None:
+            return tuple(
+                self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
+            )
+        return tuple(
+            self._answered(joined, entry, now, uuid=domain.vm.uuid)
+            for joined, entry in zip(answer.joined, matched, strict=True)
         )
 
     def _with_pending(self, entry: VmEntry, old: VmEntry | None, config: domxml.DomainDescription | None) -> VmEntry:
@@ -220,7 +249,7 @@ class Refresher:
             return entry
         found, left = pending.counterparts([one.nic for one in entry.nics], config.nics)
         now = self._clock.now()
-        before = changes.match(old.all_nics if old else (), left)
+        before = changes.match_coming(old.all_nics if old else (), entry.nics, left)
         return replace(
             entry,
             nics=tuple(
@@ -267,9 +296,20 @@ class Refresher:
 
     # -- making it known
 
-    def _settle(self, old: VmEntry | None, entry: VmEntry, *, asked: bool, answered: bool, started: float) -> Outcome:
+    def _settle(
+        self,
+        old: VmEntry | None,
+        entry: VmEntry,
+        told: tuple[Change, ...],
+        *,
+        asked: bool,
+        answered: bool,
+        started: float,
+    ) -> Outcome:
+        """`told`: what this pass has made known already."""
         different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
-        written = self._keeper.keep(old, entry, different)
+        written = self._keeper.keep(old, entry, different) or bool(told)
+        different = (*told, *different)
         return Outcome(
             vm=entry.vm,
             agent=entry.agent.state,

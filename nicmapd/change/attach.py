@@ -36,10 +36,11 @@ class Attacher:
         sentence = f"attached {nic.mac} to {printable(nic.source or nic.type)} ({where})"
         ground.say(domain.domain.vm, nic.mac, sentence, who)
         deadline = asyncio.get_running_loop().time() + wait
-        if await ground.show(uuid):
+        shown = await ground.show(uuid)
+        if shown:
             ground.causes.withdraw(uuid, cause)
         named = wait > 0 and Scope.LIVE in scopes and await self._named(uuid, nic.mac, deadline)
-        return Changed(*await ground.now(uuid, nic.mac), scopes, named)
+        return Changed(*await ground.now(uuid, nic.mac, shown=shown or named), scopes, named)
 
     def _attach(
         self, uuid: str, order: AttachOrder, who: str

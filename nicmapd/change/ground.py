@@ -149,14 +149,16 @@ class Ground:
             raise NotFound("the VM is gone from this host")
         config = () if domain.config is None else domxml.parse_domain(domain.config).nics
         if domain.live is None:
-            return replace(entry, state=DomainState.OFF, nics=self._known(entry, config), coming=())
+            known = changes.match(entry.all_nics, config)
+            return replace(entry, state=DomainState.OFF, nics=self._known(config, known), coming=())
         live = domxml.parse_domain(domain.live).nics
         _, left = pending.counterparts(live, config)
-        return replace(entry, nics=self._known(entry, live), coming=self._known(entry, left))
+        known = changes.match(entry.all_nics, live)
+        coming = changes.match_coming(entry.all_nics, known, left)
+        return replace(entry, nics=self._known(live, known), coming=self._known(left, coming))
 
-    def _known(self, entry: VmEntry, nics: Sequence[HostNic]) -> tuple[NicEntry, ...]:
+    def _known(self, nics: Sequence[HostNic], known: Sequence[NicEntry | None]) -> tuple[NicEntry, ...]:
         """NICs of libvirt, each with what the map knows of it."""
-        known = changes.match(entry.all_nics, nics)
         return tuple(
             replace(old, nic=nic) if old is not None else NicEntry("", nic, Naming(), self.clock.now())
             for nic, old in zip(nics, known, strict=True)
@@ -165,23 +167,24 @@ class Ground:
     def on_board(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry] | None:
         """A NIC as the map has it now."""
         entry = self.board.entry(uuid)
-        if entry is None:
-            return None
-        found = [one for one in entry.all_nics if one.nic.mac == mac and alias in (None, one.nic.alias)]
-        return (entry, found[0]) if found else None
+        return None if entry is None else _nic_of(entry, mac, alias)
 
-    async def now(self, uuid: str, mac: str, *, alias: str | None = None) -> tuple[VmEntry, NicEntry]:
-        """A NIC as the map has it, else as libvirt has it: the map may not show it yet (a hung guest's, or one that
-        comes with the next boot). Raises `Conflict` if it is in neither."""
-        found = self.on_board(uuid, mac, alias=alias)
+    async def now(self, uuid: str, mac: str, *, alias: str | None = None, shown: bool) -> tuple[VmEntry, NicEntry]:
+        """A NIC as the map has it if the map has been `shown` what was changed, else as libvirt has it (a hung guest's,
+        or one that comes with the next boot). Raises `Conflict` if it is in neither."""
+        found = self.on_board(uuid, mac, alias=alias) if shown else None
         if found is not None:
             return found
         domain = await self.workers.run(lambda: self.hypervisor.look(uuid))
-        entry = self.entry(uuid, domain)
-        there = next((one for one in entry.all_nics if one.nic.mac == mac), None)
-        if there is not None:
-            return entry, there
+        found = _nic_of(self.entry(uuid, domain), mac, alias)
+        if found is not None:
+            return found
         raise Conflict(f"the NIC {mac} was there a moment ago, and somebody has removed it since")
+
+
+def _nic_of(entry: VmEntry, mac: str, alias: str | None) -> tuple[VmEntry, NicEntry] | None:
+    found = [one for one in entry.all_nics if one.nic.mac == mac and alias in (None, one.nic.alias)]
+    return (entry, found[0]) if found else None
 
 
 def _uncertain(reason: str, state: str) -> Conflict:

@@ -43,10 +43,11 @@ class Updater:
                 ground.causes.withdraw(uuid, cause)
                 raise
             self._say(meant, order, who)
-            if await ground.show(uuid):
+            shown = await ground.show(uuid)
+            if shown:
                 ground.causes.withdraw(uuid, cause)
         scopes = [scope for scope, xml in ((Scope.LIVE, meant.live), (Scope.CONFIG, meant.config)) if xml is not None]
-        return Changed(*await ground.now(uuid, order.mac or nic.mac, alias=nic.alias), scopes)
+        return Changed(*await ground.now(uuid, order.mac or nic.mac, alias=nic.alias, shown=shown), scopes)
 
     def _say(self, meant: Meant, order: UpdateOrder, who: str) -> None:
         words = (("link", order.link), ("network", order.network), ("MAC", order.mac))

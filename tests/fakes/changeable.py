@@ -24,7 +24,8 @@ from tests.fakes.store import MemoryStore
 
 
 class ChangeableHost:
-    """`refresh` is one pass over a VM; no watcher runs, so the map shows what was looked at and nothing else."""
+    """`refresh` is one pass over a VM; no watcher runs, so the map shows what was looked at and nothing else. While
+    `stuck` it does not come back: another pass waits for a guest that hangs."""
 
     def __init__(self, *, patience: float = 60.0) -> None:
         self.clock = FakeClock()
@@ -44,6 +45,7 @@ class ChangeableHost:
         )
         self._memories: dict[str, PassMemory] = {}
         self.refreshed: list[str] = []
+        self.stuck = False
         self.changer: Changer = changer_of(
             self.libvirt, self.board, self.causes, clock=self.clock, refresh=self.refresh, patience=patience
         )
@@ -68,6 +70,8 @@ class ChangeableHost:
         vm = self.libvirt.vms.get(uuid)
         if vm is None:
             raise NotFound("no such domain")
+        if self.stuck:
+            await asyncio.Event().wait()
         await asyncio.sleep(0)
         return self.look(vm)
 

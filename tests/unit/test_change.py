@@ -18,7 +18,7 @@ from nicmapd.errors import AgentFailure, Conflict, Invalid, NicmapError, NotFoun
 from nicmapd.model import ChangeKind, DomainState, NicEntry, VmEntry
 from nicmapd.ports import EventKind, Scope
 from tests.fakes.changeable import ChangeableHost
-from tests.fakes.hypervisor import FakeVm
+from tests.fakes.hypervisor import FakeNic, FakeVm
 from tests.fakes.libvirt import Release
 
 WHO = "uid 0 (pid 1)"
@@ -106,6 +106,13 @@ def test_a_hung_guest_keeps_nobody_waiting(host: ChangeableHost, vm: FakeVm) -> 
     assert not named
     assert nic.naming.name is None
     assert NEW in both(host, vm)[0]
+
+
+def test_the_answer_is_libvirt_s_while_the_map_waits_for_a_hung_guest(host: ChangeableHost, vm: FakeVm) -> None:
+    host.stuck = True
+    changed = update(host, vm, vm.nics[1].mac, link="down", network="storage")
+    assert (changed.nic.link, changed.nic.network) == ("down", "storage")
+    assert changed.id, "it is the NIC of the map"
 
 
 @pytest.mark.parametrize(
@@ -424,6 +431,24 @@ def test_what_comes_with_the_next_boot_is_in_the_feed_too(host: ChangeableHost, 
     assert [(one.kind.value, one.details["scope"], one.details["by"]) for one in found] == [
         ("nic.attached", "config", WHO),
         ("nic.detached", "config", WHO),
+    ]
+
+
+def test_a_nic_to_come_at_the_place_of_a_running_one_is_another_one(host: ChangeableHost, vm: FakeVm) -> None:
+    attach(host, vm, mac=NEW, scope="live")
+    other = "52:54:00:ab:cd:02"
+    # libvirt gives out the addresses of either XML by itself.
+    host.libvirt.config[vm.uuid].append(FakeNic(other, "eth9", vm.nics[-1].slot, alias="net9"))
+    host.look(vm)
+    entry = host.board.entry(vm.uuid)
+    assert entry is not None
+    assert len({nic.id for nic in entry.all_nics}) == len(entry.all_nics) == 4
+    detach(host, vm, other)
+    told = [item.change for item in host.feed() if item.change.mac in (NEW, other)]
+    assert [(one.kind.value, one.mac) for one in told if one.kind.value in ("nic.attached", "nic.detached")] == [
+        ("nic.attached", NEW),
+        ("nic.attached", other),
+        ("nic.detached", other),
     ]
 
 

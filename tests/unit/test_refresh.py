@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +19,7 @@ from nicmapd.refresh import CONFIG_SECONDS, Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.hypervisor import FakeHypervisor, FakeNic, FakeVm
+from tests.lab.waiting import eventually
 
 PROBE_CALLS = {"guest-file-open", "guest-file-read", "guest-file-close"}
 
@@ -164,6 +166,35 @@ def test_a_failing_agent_ages_names_and_deletes_none(bench: Bench, state: str) -
     writes = bench.store.writes
     assert not bench.run(vm).changes
     assert bench.store.writes == writes, "the same failure again is nothing new"
+
+
+def test_what_libvirt_did_is_known_before_a_guest_that_hangs_and_after() -> None:
+    bench = make(settings=AgentConfig(timeout=3))
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+
+    def macs() -> list[str]:
+        entry = bench.board.entry(vm.uuid)
+        return [] if entry is None else [nic.nic.mac for nic in entry.nics]
+
+    first, second = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
+    vm.hang = threading.Event()  # never set: the call times out
+    vm.nics.append(FakeNic(first, "eth1", 2))
+    outcomes: list[Outcome] = []
+    asking = threading.Thread(target=lambda: outcomes.append(bench.run(vm)))
+    asking.start()
+    eventually(lambda: first in macs(), within=2.5, what="the first NIC")
+    assert asking.is_alive(), "while the guest is being asked"
+    assert bench.names(vm) == ["eth0", None]
+    vm.nics.append(FakeNic(second, "eth2", 3))
+    del vm.nics[0]
+    asking.join()
+    assert macs() == [first, second]
+    kinds = [(change.kind, change.mac) for change in outcomes[0].changes if change.mac is not None]
+    assert kinds[0] == (ChangeKind.NIC_ATTACHED, first)
+    assert (ChangeKind.NIC_ATTACHED, second) in kinds
+    assert len(kinds) == 3
+    assert [item.change for item in bench.store.feed(after=0)][-len(outcomes[0].changes) :] == [*outcomes[0].changes]
 
 
 @pytest.mark.parametrize(
