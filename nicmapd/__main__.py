@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             print(fault, file=sys.stderr)
         if faults:
             return 2
-        print(f"{arguments.config or config.DEFAULT_FILE}: fine")
+        there = arguments.config is not None or config.DEFAULT_FILE.exists()
+        absent = f"there is no {config.DEFAULT_FILE}, the defaults hold: fine"
+        print(f"{arguments.config or config.DEFAULT_FILE}: fine" if there else absent)
         return 0
     start_logging(settings.log)
     code = _run(settings, arguments.config)

@@ -28,6 +28,8 @@ _ENVIRONMENT_IGNORED = frozenset(
     {"NICMAPD_SOCKET", "NICMAPD_URL", "NICMAPD_TOKEN", "NICMAPD_TOKEN_FILE", "NICMAPD_CA_FILE", "NICMAPD_LAB_CACHE"}
 )
 
+MAX_PORT = 65535
+
 Check = Callable[[Any], str | None]
 """Gives None if the value may stand, else what is allowed, in words."""
 
@@ -50,6 +52,14 @@ def _one_of(*allowed: str) -> Check:
 
 def _text(pattern: str, words: str) -> Check:
     return lambda value: None if isinstance(value, str) and re.fullmatch(pattern, value) else words
+
+
+def _listen(value: Any) -> str | None:
+    match = (
+        re.fullmatch(r"(?:(?:\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(\d{1,5}))?", value) if isinstance(value, str) else None
+    )
+    good = match is not None and int(match[1] or 0) <= MAX_PORT
+    return None if good else f'"host:port", such as "127.0.0.1:8420", with a port up to {MAX_PORT}, or "" for none'
 
 
 def _hosts(value: Any) -> str | None:
@@ -137,10 +147,7 @@ class ApiConfig:
     write_group: str = _key("libvirt", _group("libvirt"), "whose members may ask for changes there, besides root")
     listen: str = _key(
         "",
-        _text(
-            r"((\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5})?",
-            '"host:port", such as "127.0.0.1:8420", or "" for none',
-        ),
+        _listen,
         "host and port for TCP",
     )
     read_token_file: str = _key("", _text(r"(/.+)?", 'an absolute path, or ""'), "bearer token for reading")

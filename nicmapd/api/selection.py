@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from nicmapd.api import query
 from nicmapd.board import Board
 from nicmapd.errors import Ambiguous, Invalid, NotFound
-from nicmapd.model import HostNic, NameState, Naming, NicEntry, VmEntry
+from nicmapd.model import HostNic, NameState, Naming, NicEntry, Verdict, VmEntry
 from nicmapd.text import clean
 
 T = TypeVar("T")
@@ -68,7 +68,8 @@ def find_nic(entry: VmEntry, text: str) -> NicEntry:
     the `candidates`.
 
     A certain name means the NIC that bears it, also where another NIC of the VM lists it among its candidates:
-    certain is certain. A name that is only a candidate, of one NIC or of several, is ambiguous.
+    certain is certain. A name that is only a candidate, of one NIC or of several, is ambiguous; then it may be a NIC
+    that the guest does not show, too (members of a bond share one NIC's MAC, and the other's is nowhere).
     """
     if query.looks_like_mac(text):
         return _by_mac(entry, query.mac(text))
@@ -83,6 +84,7 @@ def find_nic(entry: VmEntry, text: str) -> NicEntry:
         return _only(entry, bearers, name)
     maybe = [one for one in entry.all_nics if name in one.naming.candidates]
     if maybe:
+        maybe += [one for one in entry.nics if one.naming.verdict is Verdict.UNSEEN and one not in maybe]
         _ambiguous(
             entry,
             maybe,

@@ -179,6 +179,14 @@ def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoRe
     raise click.UsageError(f'there is no command "{printable(word)}"{meant} (there are {", ".join(known)})', ctx)
 
 
+def tell_unwritable(reason: str) -> int:
+    """Says that nobody can have the output; gives the exit code."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"nicmapctl: cannot write to stdout: {reason}\n")
+        sys.stderr.write("See where it goes: >/dev/null for nowhere\n")
+    return FAILED
+
+
 def tell_usage(error: click.ClickException, *, json: bool = False) -> int:
     """Prints what is wrong with the call and where it is explained; gives the exit code."""
     # click lists what can be chosen on lines of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -41,6 +42,9 @@ COMMANDS = {
 
 #: click's switch: set by the scripts in completions/.
 _COMPLETION = "_NICMAPCTL_COMPLETE"
+
+#: What a write to stdout may fail with.
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _EPILOG = """\b
 Examples:
@@ -99,6 +103,7 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
+    no_args_is_help=False,  # two lines, as for every other call that lacks a word
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -110,6 +115,9 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Runs nicmapctl and ends the process with its exit code."""
+    if sys.stdout is None:
+        # Said before anything is done: the number of what is closed goes to the next file or socket that is opened.
+        sys.exit(failure.tell_unwritable("it is closed"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal without UTF-8 shows what it can, and the rest escaped.
@@ -136,10 +144,14 @@ def run(
         return failure.tell_usage(error, json="--json" in (sys.argv if arguments is None else arguments))
     except click.Abort:
         return failure.INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has had enough. What is still buffered must not fail again at the end.
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        # What is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return failure.FAILED
+        if isinstance(error, BrokenPipeError):  # the reader (head, less) has had enough
+            return failure.FAILED
+        return failure.tell_unwritable(error.strerror or "it fails")
     finally:
         words.clock.reset(before)
     return code if isinstance(code, int) else failure.OK

@@ -12,6 +12,7 @@ from nicmapd.api.door.sockets import listen_tcp
 from tests.bench.figures import Report, at_most, median, percentile
 from tests.bench.ground import until_quiet
 from tests.browser.chromium import launch, watched_page, why_not
+from tests.browser.scripts import FILTER, SCROLL
 from tests.fakes.asgi import LOCAL, with_peer
 from tests.fakes.serving import serving
 from tests.fakes.world import crowd
@@ -21,45 +22,6 @@ ROUNDS = 3
 #: Frames of one scroll through the table, and pixels from one to the next: some 15 rows.
 FRAMES = 180
 STEP = 500
-
-_FILTER = """async () => {
-    const search = document.getElementById("search");
-    const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    const took = [];
-    for (const text of ["v", "vm-1", "vm-12", "ens4", "52:54:01", "state:fresh", "ip:10.0.0.0/8", ""]) {
-        const begun = performance.now();
-        search.value = text;
-        search.dispatchEvent(new Event("input"));
-        await painted();
-        took.push(performance.now() - begun);
-    }
-    return took;
-}"""
-_SCROLL = """async ([frames, step]) => {
-    const grid = document.querySelector("[role=grid]");
-    const frame = () => new Promise(requestAnimationFrame);
-    grid.scrollTop = 0;
-    let last = await frame();
-    const took = [];
-    for (let number = 0; number < frames; number += 1) {
-        grid.scrollTop += step;
-        const now = await frame();
-        took.push(now - last);
-        last = now;
-    }
-    return took;
-}"""
-_STILL = """async (frames) => {
-    const frame = () => new Promise(requestAnimationFrame);
-    let last = await frame();
-    const took = [];
-    for (let number = 0; number < frames; number += 1) {
-        const now = await frame();
-        took.push(now - last);
-        last = now;
-    }
-    return took;
-}"""
 
 
 def run(report: Report) -> None:
@@ -105,9 +67,9 @@ def _round(browser: Any, address: str) -> dict[str, float]:
         page.goto(address)
         page.get_by_text(f"{2 * VMS:,} NICs").wait_for()
         opened = page.evaluate("performance.now()")
-        filtered = page.evaluate(_FILTER)
-        still = page.evaluate(_STILL, FRAMES)
-        scrolled = page.evaluate(_SCROLL, [FRAMES, STEP])
+        filtered = page.evaluate(FILTER)
+        still = page.evaluate(SCROLL, [FRAMES, 0])
+        scrolled = page.evaluate(SCROLL, [FRAMES, STEP])
         if page.get_by_role("row").filter(has_text="vm-0000").count():
             raise RuntimeError("the table was not scrolled")
     return {

@@ -10,7 +10,7 @@ import pytest
 
 from nicmapd.api import create_app
 from nicmapd.errors import AgentFailure, Unavailable
-from nicmapd.model import Change, ChangeKind, DomainState
+from nicmapd.model import Change, ChangeKind, DomainState, Naming, Verdict
 from tests.fakes.asgi import REMOTE, Answer, ask
 from tests.fakes.world import HOSTILE, HOSTILE_NAMES, HOUR, World, ambiguous, empty_world, make_world, named, uuid_of
 
@@ -157,6 +157,17 @@ def test_a_name_that_is_only_a_candidate_is_ambiguous(get: Any) -> None:
     problem = is_problem(get("/vms/web1/interfaces/eth5"), 409, "ambiguous")
     assert problem["candidates"] == ["52:54:00:00:01:02"]
     assert "two guest interfaces have its MAC" in problem["detail"]
+
+
+def test_a_nic_that_the_guest_does_not_show_may_be_meant_too() -> None:
+    world = empty_world()
+    bond = [world.nic(1, 0, ambiguous("bond0", "eth0", "eth1")), world.nic(1, 1, Naming(Verdict.UNSEEN))]
+    world.vm(1, "x", bond)
+    app = create_app(world.board, world.store, world.service, world.clock)
+    problem = is_problem(ask(app, "/vms/x/interfaces/eth1"), 409, "ambiguous")
+    assert problem["candidates"] == ["52:54:00:00:01:00", "52:54:00:00:01:01"]
+    assert "any of 2 NICs" in problem["detail"]
+    assert ask(app, "/vms/x/interfaces/eth7").status == 404
 
 
 def test_a_certain_name_wins_over_a_candidate() -> None:

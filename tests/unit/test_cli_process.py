@@ -85,6 +85,38 @@ def test_a_pipe_that_ends_early_is_no_news(socket_path: Path) -> None:
     assert (result.stdout[:1], result.stderr) == (b"{", b"")
 
 
+@pytest.mark.parametrize(("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")])
+@pytest.mark.parametrize("arguments", ["list", "list --json", "show web1", "--help"])
+def test_output_that_nobody_can_have_is_two_lines(socket_path: Path, arguments: str, where: str, why: str) -> None:
+    command = " ".join(f"'{word}'" for word in COMMAND)
+    result = subprocess.run(
+        ["sh", "-c", f"{command} {arguments} {where}"],
+        capture_output=True,
+        env={**os.environ, "NICMAPD_SOCKET": str(socket_path)},
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"nicmapctl: cannot write to stdout: {why}",
+        "See where it goes: >/dev/null for nowhere",
+    ]
+
+
+def test_without_a_command_it_says_where_they_are(socket_path: Path) -> None:
+    result = subprocess.run(
+        COMMAND,
+        capture_output=True,
+        env={**os.environ, "NICMAPD_SOCKET": str(socket_path)},
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == ["nicmapctl: Missing command.", "See: nicmapctl --help"]
+
+
 def test_a_terminal_without_utf_8_gets_what_it_can_show(socket_path: Path) -> None:
     environment = {**os.environ, "NICMAPD_SOCKET": str(socket_path), "PYTHONIOENCODING": "ascii"}
     result = subprocess.run([*COMMAND, "list"], capture_output=True, env=environment, timeout=20, check=True)

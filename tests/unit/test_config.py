@@ -88,6 +88,8 @@ def test_every_fault_is_told_with_line_value_and_what_is_allowed(tmp_path: Path)
         ('[store]\nurl = "mysql://x"\n', "SQLite or PostgreSQL"),
         ('[api]\nsocket = "relative.sock"\n', "absolute path"),
         ('[api]\nlisten = "8080"\n', "host:port"),
+        ('[api]\nlisten = "127.0.0.1:65536"\n', "with a port up to 65535"),
+        ("[api]\nlisten = 8420\n", "host:port"),
         ('[log]\nlevel = "\\u001b[31m"\n', r"'\x1b[31m'"),
     ],
 )
