@@ -23,6 +23,9 @@ NIC = {"type": "network", "network": "default"}
 WAIT = {"Prefer": "wait=20"}
 #: What the answer may take beside the guest: passes, requests, two busy cores.
 SLACK = 5.0
+#: Seconds that a call to a hung agent may take, libvirt's own 5 s for its handshake included: a change that comes in
+#: the middle of one is on the map after it.
+CALL = 8.0
 
 
 @pytest.fixture
@@ -150,6 +153,25 @@ def test_in_a_bond_without_probe_no_name_is_certain_and_none_is_detached(lab: La
             assert (answer.status, answer.json["code"]) == (409, "ambiguous")
             assert set(answer.json["candidates"]) == set(macs(guest)), "either NIC may be meant, the hidden one too"
     assert len(macs(guest)) == len(macs(guest, config=True)) == 2
+
+
+def test_while_a_guest_hangs_answers_and_map_say_what_libvirt_did(daemon: Nicmapd, fresh_guest: FreshGuest) -> None:
+    guest = two(fresh_guest, "stuck")
+    settled(daemon, guest)
+    guest.hang_agent()
+    daemon.ask("POST", "/vms/stuck/refresh")
+    assert daemon.vm("stuck")["agent"]["state"] == "unresponsive"
+    answer = daemon.ask("POST", "/vms/stuck/interfaces", NIC)
+    location = answer.headers["location"]
+    assert answer.status == 201
+    eventually(lambda: daemon.ask("GET", location).status == 200, within=CALL, what="the new NIC on the map")
+    answer = daemon.ask("PATCH", location, {"link": "down"})
+    assert (answer.status, answer.json["link"]) == (200, "down")
+    eventually(lambda: daemon.ask("GET", location).json["link"] == "down", within=CALL, what="its link on the map")
+    assert daemon.ask("DELETE", location).status == 204
+    eventually(lambda: daemon.ask("GET", location).status == 404, within=CALL, what="it is gone from the map")
+    guest.resume_agent()
+    settled(daemon, guest)
 
 
 def test_a_silent_guest_loses_nothing_by_name_and_all_by_mac(daemon: Nicmapd, fresh_guest: FreshGuest) -> None:
