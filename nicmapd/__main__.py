@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.check_config:
         faults = _check_files(settings)
         for fault in faults:
-            print(fault, file=sys.stderr)
+            print(config.located(arguments.config, fault), file=sys.stderr)
         if faults:
             return 2
         there = arguments.config is not None or config.DEFAULT_FILE.exists()
@@ -85,7 +85,7 @@ def _run(settings: config.Config, path: Path | None) -> int:
         runner.run(serve())
     except ConfigError as error:
         for fault in error.faults:
-            _log.error("%s", fault)
+            _log.error("%s", config.located(path, fault))
         return 2
     except NicmapError as error:
         _log.error("%s", error.message)

@@ -267,7 +267,9 @@ def _take(
 ) -> None:
     known = {item.name: item for item in dataclasses.fields(_SECTIONS[section])}
     if key not in known:
-        faults.append(f"{place}: {section}.{printable(key)}: unknown key{_nearest(key, known)}")
+        faults.append(
+            f"{place}: {section}.{printable(key)} = {printable(repr(value))}: unknown key{_nearest(key, known)}"
+        )
         return
     allowed = known[key].metadata["check"](value)
     if allowed is not None:
@@ -301,6 +303,17 @@ def _from_text(section: str, key: str, text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def located(path: Path | None, fault: str) -> str:
+    """`fault` of a key ("section.key: ..."), with the file and line where the key stands, if it does."""
+    section, _, key = fault.partition(":")[0].partition(".")
+    source = path or DEFAULT_FILE
+    try:
+        place = _place(str(source), source.read_text(encoding="utf-8"), section, key or None)
+    except (OSError, UnicodeDecodeError):
+        return fault
+    return f"{place}: {fault}" if place != str(source) else fault
 
 
 def _nearest(word: str, known: Mapping[str, Any]) -> str:

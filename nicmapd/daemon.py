@@ -189,7 +189,7 @@ class Daemon:
                 tls.load(self._tls, now.api)
         except ConfigError as error:
             for fault in error.faults:
-                _log.error("the new configuration is wrong, the old one stays: %s", fault)
+                _log.error("the new configuration is wrong, the old one stays: %s", config.located(self._path, fault))
         else:
             self._apply(now, rules)
             later = _differences(now, new)

@@ -69,7 +69,7 @@ def test_the_file_counts_and_the_environment_wins(tmp_path: Path) -> None:
 def test_every_fault_is_told_with_line_value_and_what_is_allowed(tmp_path: Path) -> None:
     text = '[poll]\nintervall = 5\ninterval = "soon"\n\n[agent]\nprobe = "sometimes"\ntimeout = 0\n[web]\nport = 1\n'
     assert faults(tmp_path, text) == [
-        'nicmapd.toml:2: poll.intervall: unknown key; did you mean "interval"?',
+        'nicmapd.toml:2: poll.intervall = 5: unknown key; did you mean "interval"?',
         "nicmapd.toml:3: poll.interval = 'soon': must be a number from 0.5 to 3600",
         'nicmapd.toml:6: agent.probe = \'sometimes\': must be one of "auto", "never"',
         "nicmapd.toml:7: agent.timeout = 0: must be a whole number from 1 to 60",

@@ -201,7 +201,8 @@ def test_a_configuration_is_checked_with_its_files(tmp_path: Path) -> None:
         return done.returncode, done.stdout + done.stderr
 
     code, text = check()
-    assert (code, "api.read_token_file" in text) == (2, True)
+    assert (code, f"{running.file}:" in text, "api.read_token_file: " in text) == (2, True, True)
+    assert text.removeprefix(f"{running.file}:").partition(":")[0].isdigit(), "the line of the key"
     put_token(tmp_path / "token", READ)
     assert check() == (0, f"{running.file}: fine\n")
 
