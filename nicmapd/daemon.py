@@ -51,6 +51,9 @@ _log = logging.getLogger(__name__)
 NOTIFY_SECONDS = 5.0
 #: Seconds that the last writes at the stop may take: a disk that hangs must not hold the stop up.
 FLUSH_SECONDS = 1.0
+#: Seconds that a question about the past waits for the present to be written: writes take milliseconds, and where the
+#: disk hangs the past is asked as it is.
+SETTLE_SECONDS = 1.0
 #: Open files at once: the connections of the API, and enough for libvirt and the store.
 DESCRIPTORS = 4096
 
@@ -219,6 +222,9 @@ class Daemon:
             reason = entry.agent.message if entry else outcome.sentence
             raise AgentFailure(f"the guest could not be asked: {reason}", state=outcome.agent.value)
         return outcome
+
+    def settle(self) -> None:
+        self._keeper.settle(seconds=SETTLE_SECONDS)
 
     def status(self) -> DaemonStatus:
         fault = self._keeper.fault

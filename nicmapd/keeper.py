@@ -6,8 +6,10 @@ store is remembered and written as soon as that works again, and `fault` says so
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -40,6 +42,8 @@ class Keeper:
         self._unsaved: dict[str, list[Change]] = {}
         self._owed: Change | None = None
         self._fault = ""
+        self._writes: set[object] = set()
+        self._fewer = threading.Condition()
 
     @property
     def fault(self) -> str:
@@ -66,17 +70,42 @@ class Keeper:
 
     def keep(self, old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> bool:
         """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
-        self._board.put(entry)
         pending = self._unsaved.get(entry.vm.uuid)
         if old == entry and pending is None and not changes:
+            self._board.put(entry)
             return False
-        return self._save(entry, [*(pending or ()), *changes])
+        with self._write_under_way():
+            self._board.put(entry)
+            return self._save(entry, [*(pending or ()), *changes])
 
     def forget(self, uuid: str, changes: Sequence[Change]) -> bool:
         """The VM is gone: what was known of it becomes past. Whether the store was written."""
         known = self._board.entry(uuid) is not None or uuid in self._unsaved
-        self._board.drop(uuid)
-        return known and self._save_removal(uuid, [*self._unsaved.get(uuid, ()), *changes])
+        with self._write_under_way():
+            self._board.drop(uuid)
+            return known and self._save_removal(uuid, [*self._unsaved.get(uuid, ()), *changes])
+
+    @contextlib.contextmanager
+    def _write_under_way(self) -> Iterator[None]:
+        """The board shows in this block what the store does not have yet."""
+        ticket = object()
+        with self._fewer:
+            self._writes.add(ticket)
+        try:
+            yield
+        finally:
+            with self._fewer:
+                self._writes.discard(ticket)
+                self._fewer.notify_all()
+
+    def settle(self, *, seconds: float) -> bool:
+        """Waits until the store has what the board shows by now: who saw a change must find it in the past, too.
+
+        False if that takes longer than `seconds`. A write that failed is not waited for (`fault`, `unsaved`).
+        """
+        with self._fewer:
+            before = set(self._writes)
+            return self._fewer.wait_for(lambda: before.isdisjoint(self._writes), timeout=seconds)
 
     def _save(self, entry: VmEntry, changes: list[Change]) -> bool:
         return self._write(entry.vm.uuid, changes, lambda at: self._store.apply(entry, changes, at=at))

@@ -25,6 +25,10 @@ class Service(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Waits (blocking, a second at most) until what the map shows by now is written, if it can be."""
+        ...
+
     def status(self) -> DaemonStatus: ...
 
     def readiness(self) -> list[str]:

@@ -16,7 +16,10 @@ from tests.fakes.libvirt import FakeLibvirt, changer_of
 
 
 class FakeService:
-    """`failure` is raised by `refresh`; `effect` is what a refresh does to the board; `delay` what it takes."""
+    """`failure` is raised by `refresh`; `effect` is what a refresh does to the board; `delay` what it takes.
+
+    `unwritten` is what is under way to the store: done when the api waits for it.
+    """
 
     def __init__(self, board: Board, clock: Clock, *, host: str = "host1") -> None:
         self._board = board
@@ -26,6 +29,7 @@ class FakeService:
         self.effect: Callable[[str], tuple[Change, ...]] = lambda _uuid: ()
         self.delay = 0.0
         self.answered = True
+        self.unwritten: Callable[[], object] = lambda: None
         self.reasons: list[str] = []
         self.libvirt = FakeLibvirt(host=host)
         self.changer = changer_of(self.libvirt, board, Causes(), clock=clock, refresh=self.refresh)
@@ -60,6 +64,9 @@ class FakeService:
             written=bool(changes),
             seconds=0.012,
         )
+
+    def settle(self) -> None:
+        self.unwritten()
 
     def status(self) -> DaemonStatus:
         return self.daemon

@@ -206,7 +206,9 @@ def test_refresh_asks_the_guest_now(lab: LabHost, web1: Guest) -> None:
         assert "asked0" in [nic["name"] for nic in daemon.nics("web1")]
 
 
-def _seconds_until(moment: str) -> float:
+def _seconds_until(moment: str | None) -> float:
+    if moment is None:  # the first pass has not ended yet
+        return 0.0
     return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
 
 

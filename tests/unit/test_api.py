@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from nicmapd.api import create_app
+from nicmapd.api.forms import rendering
 from nicmapd.errors import AgentFailure, Unavailable
 from nicmapd.model import Change, ChangeKind, DomainState, Naming, Verdict
 from tests.fakes.asgi import REMOTE, Answer, ask
@@ -405,6 +407,19 @@ def test_a_vm_that_is_gone_has_its_history_also_before_that_is_written(get: Any,
     for vm in ("gone", uuid_of(8)):
         assert get(f"/vms/{vm}").status == 404
         assert get(f"/vms/{vm}/history").json["items"][0]["name"] == "eth0"
+
+
+def test_what_the_map_shows_is_in_the_past_too(get: Any, world: World) -> None:
+    """A detach is on the board a moment before it is written; who saw it must find its end."""
+    vm = world.vm(8, "web8", [world.nic(8, 0, named("eth0"))], ago=5 * HOUR)
+    world.board.put(replace(vm, nics=()))
+    world.service.unwritten = lambda: world.vm(8, "web8", [])
+    past = get("/vms/web8/history").json["items"]
+    assert [(nic["name"], nic["to"]) for nic in past] == [("eth0", rendering.moment(world.clock.now()))]
+    world.service.unwritten = lambda: None
+    world.board.put(vm)
+    world.service.unwritten = lambda: world.vm(8, "web8", [world.nic(8, 0, named("ens8"))])
+    assert [nic["name"] for nic in get("/vms/web8/interfaces?at=9999-01-01T00:00:00Z").json["items"]] == ["ens8"]
 
 
 def test_the_map_is_shown_as_it_was(get: Any) -> None:

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from threading import Event, Semaphore
 
 import pytest
 
 from nicmapd.errors import Unavailable
 from nicmapd.keeper import MAX_UNSAVED_CHANGES, Keeper
-from nicmapd.model import Change, ChangeKind, FeedItem
+from nicmapd.model import Change, ChangeKind, FeedItem, VmEntry
+from tests.fakes.store import MemoryStore
 from tests.fakes.world import World, empty_world, named
 
 RESYNC = Change(ChangeKind.RESYNC, "connected to libvirt")
+
+
+class SlowStore(MemoryStore):
+    """Each write says that it has `entered`, and waits for `go`."""
+
+    def __init__(self) -> None:
+        super().__init__(host="host1")
+        self.entered, self.go = Semaphore(0), Event()
+
+    def _wait(self) -> None:
+        self.entered.release()
+        assert self.go.wait(timeout=10)
+
+    def apply(self, entry: VmEntry, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        self._wait()
+        return super().apply(entry, changes, at=at)
+
+    def remove(self, uuid: str, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        self._wait()
+        return super().remove(uuid, changes, at=at)
 
 
 class Told(list[str]):
@@ -70,3 +94,36 @@ def test_readers_are_told_to_look_where_changes_were_too_many_to_wait(world: Wor
     keeper.flush_seen()
     assert told[:-1] == [str(number) for number in range(1, MAX_UNSAVED_CHANGES + 1)]
     assert told[-1].startswith("the store could not be written for so long")
+
+
+def test_who_asks_for_the_past_can_wait_for_what_the_board_shows(world: World) -> None:
+    store = SlowStore()
+    keeper = Keeper(store, world.board, clock=world.clock)
+    entry = world.vm(1, "web1", [world.nic(1, 0, named("a"))])
+    assert keeper.settle(seconds=0)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            kept = pool.submit(keeper.keep, entry, replace(entry, nics=()), [])
+            assert store.entered.acquire(timeout=10)
+            assert world.board.entry(entry.vm.uuid) == replace(entry, nics=())
+            assert not keeper.settle(seconds=0)
+            waiting = pool.submit(keeper.settle, seconds=10)
+            store.go.set()
+            assert waiting.result()
+            assert kept.result()
+            store.go.clear()
+            gone = pool.submit(keeper.forget, entry.vm.uuid, [])
+            assert store.entered.acquire(timeout=10)
+            assert world.board.entry(entry.vm.uuid) is None
+            assert not keeper.settle(seconds=0)
+        finally:
+            store.go.set()
+        assert gone.result()
+    assert keeper.settle(seconds=0)
+
+
+def test_a_write_that_failed_is_not_waited_for(world: World, keeper: Keeper) -> None:
+    entry = world.vm(1, "web1", [])
+    world.store.fault = Unavailable("no space")
+    assert not keeper.keep(None, entry, [Change(ChangeKind.VM_ADDED, "new")])
+    assert keeper.settle(seconds=0)

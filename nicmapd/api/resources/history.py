@@ -55,7 +55,7 @@ async def _removed(context: Context, name: str) -> str | None:
 async def _past_uuid(context: Context, name: str) -> str | None:
     if "\0" in name:  # no VM has one in its name, and not every database takes it in a question
         return None
-    return await context.past.ask(lambda: context.store.find_vm(name))
+    return await context.recall(lambda store: store.find_vm(name))
 
 
 async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
@@ -73,7 +73,7 @@ async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
 
 async def _last_bearer(context: Context, entry: VmEntry, name: str) -> PastNic | None:
     try:
-        return await context.past.ask(lambda: context.store.last_bearer(entry.vm.uuid, name))
+        return await context.recall(lambda store: store.last_bearer(entry.vm.uuid, name))
     except Unavailable:
         return None  # only a hint
 
@@ -131,8 +131,7 @@ async def map_of_all(context: Context, at: datetime, values: dict[str, Any]) -> 
 
 
 async def _map_at(context: Context, at: datetime, uuid: str | None) -> Sequence[PastNic]:
-    moment = min(at, context.clock.now())
-    return await context.past.ask(lambda: context.store.map_at(moment, uuid=uuid))
+    return await context.recall(lambda store: store.map_at(min(at, context.clock.now()), uuid=uuid))
 
 
 def _after(found: Sequence[PastNic], place: list[str] | None) -> Sequence[PastNic]:
@@ -183,8 +182,8 @@ class Histories:
         return await self._answer(uuid, nic_id, values)
 
     async def _answer(self, uuid: str, nic_id: str | None, values: dict[str, Any]) -> Response:
-        store, since, limit = self._context.store, values["since"], values["limit"]
-        found = await self._context.past.ask(lambda: store.history(uuid, nic_id=nic_id, since=since, limit=limit))
+        since, limit = values["since"], values["limit"]
+        found = await self._context.recall(lambda store: store.history(uuid, nic_id=nic_id, since=since, limit=limit))
         return rendering.reply(rendering.items(rendering.history_item(one) for one in found))
 
     async def _nic_id(self, uuid: str, text: str) -> str:
@@ -196,7 +195,7 @@ class Histories:
                 return selection.find_nic(entry, text).id
             except NotFound as error:
                 missing = error
-        found = await self._context.past.ask(lambda: self._context.store.history(uuid, limit=_LOOK_BACK))
+        found = await self._context.recall(lambda store: store.history(uuid, limit=_LOOK_BACK))
         for one in found:
             if _meant(one, text):
                 return one.nic_id
