@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import os
 import re
 import stat
@@ -267,15 +268,18 @@ def _take(
 ) -> None:
     known = {item.name: item for item in dataclasses.fields(_SECTIONS[section])}
     if key not in known:
-        faults.append(
-            f"{place}: {section}.{printable(key)} = {printable(repr(value))}: unknown key{_nearest(key, known)}"
-        )
+        faults.append(f"{place}: {section}.{printable(key)} = {_written(value)}: unknown key{_nearest(key, known)}")
         return
     allowed = known[key].metadata["check"](value)
     if allowed is not None:
-        faults.append(f"{place}: {section}.{key} = {printable(repr(value))}: must be {allowed}")
+        faults.append(f"{place}: {section}.{key} = {_written(value)}: must be {allowed}")
         return
     values[section][key] = tuple(value) if isinstance(value, list) else value
+
+
+def _written(value: Any) -> str:
+    """`value` as it stands in the file, or nearly so: JSON writes text, numbers and lists as TOML does."""
+    return printable(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _take_environment(environment: Mapping[str, str], values: dict[str, dict[str, Any]], faults: list[str]) -> None:

@@ -33,9 +33,9 @@ class PassMemory:
     """What passes over one VM remember between them; lost without harm.
 
     `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
-    answered every time, which no guest does that is paused or off. `config` is its configuration, read at `config_at`
-    (seconds, monotonic). Of both XML texts only digests are kept: with thousands of VMs the texts would be most of
-    what the daemon has in memory.
+    answered every time, which no guest does that is paused or off. `description` is of the XML that was read at
+    `xml_at`, `config` its configuration, read at `config_at` (both in seconds, monotonic). Of both XML texts only
+    digests are kept: with thousands of VMs the texts would be most of what the daemon has in memory.
     """
 
     domain: Domain | None = None
@@ -43,6 +43,7 @@ class PassMemory:
     config_digest: bytes = b""
     config_at: float = 0.0
     xml_digest: bytes = b""
+    xml_at: float = 0.0
     description: domxml.DomainDescription | None = None
     capabilities: agent.Capabilities | None = None
     join: join.Memory = field(default_factory=join.Memory)

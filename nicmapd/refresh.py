@@ -44,6 +44,10 @@ _log = logging.getLogger(__name__)
 #: Seconds for which the configuration of a running VM to which nothing happens is not read again.
 CONFIG_SECONDS = 60.0
 
+#: Seconds for which the XML of a VM to which nothing happens is not read again. libvirt tells of all that comes, goes,
+#: starts and stops; of a link or network that was changed it tells nobody, and this is how late that may be seen.
+XML_SECONDS = 1.0
+
 
 class Refresher:
     """Runs passes. Thread-safe as long as two passes over one VM never run at once (watch.py sees to that)."""
@@ -58,6 +62,7 @@ class Refresher:
         settings: AgentConfig,
         new_id: Callable[[], str],
         causes: Causes | None = None,
+        xml_seconds: float = XML_SECONDS,
     ) -> None:
         self._hypervisor = hypervisor
         self._keeper = keeper
@@ -67,6 +72,7 @@ class Refresher:
         self._interviewer = Interviewer(hypervisor, settings)
         self._new_id = new_id
         self._causes = causes or Causes()
+        self._xml_seconds = xml_seconds
 
     def configure(self, settings: AgentConfig) -> None:
         """Passes that begin from now on go by `settings`."""
@@ -105,6 +111,22 @@ class Refresher:
 
     def _look(self, uuid: str, memory: PassMemory) -> tuple[Domain, domxml.DomainDescription]:
         """What libvirt says now; in a settled pass its XML alone, which is most of what libvirt has to do for us."""
+        description = self._describe(uuid, memory)
+        domain = memory.domain or self._hypervisor.domain(uuid)
+        self._look_ahead(domain, memory)
+        if domain.state is not DomainState.RUNNING:
+            return domain, description
+        # Before the guest is asked: what it changes after that must be told by an event again.
+        used = self._hypervisor.rx_filter(uuid)
+        if not used:
+            return domain, description
+        return domain, replace(description, nics=tuple(_with_mac(nic, used) for nic in description.nics))
+
+    def _describe(self, uuid: str, memory: PassMemory) -> domxml.DomainDescription:
+        """What the XML says. Forgets the domain if that is not what it said before."""
+        now = self._clock.monotonic()
+        if memory.domain is not None and memory.description is not None and now - memory.xml_at < self._xml_seconds:
+            return memory.description
         xml = self._hypervisor.domain_xml(uuid)
         digest = _digest(xml)
         if memory.description is None or digest != memory.xml_digest:
@@ -114,16 +136,8 @@ class Refresher:
             except Invalid as error:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
             memory.xml_digest = digest
-        domain = memory.domain or self._hypervisor.domain(uuid)
-        self._look_ahead(domain, memory)
-        if domain.state is not DomainState.RUNNING:
-            return domain, memory.description
-        # Before the guest is asked: what it changes after that must be told by an event again.
-        used = self._hypervisor.rx_filter(uuid)
-        if not used:
-            return domain, memory.description
-        nics = tuple(_with_mac(nic, used) for nic in memory.description.nics)
-        return domain, replace(memory.description, nics=nics)
+        memory.xml_at = now
+        return memory.description
 
     def _look_ahead(self, domain: Domain, memory: PassMemory) -> None:
         """What a running VM will boot with next, into `memory.config`: None if it has no configuration.

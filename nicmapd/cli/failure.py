@@ -17,6 +17,8 @@ from nicmapd.text import printable
 OK, FAILED, USAGE, TIMEOUT, REFUSED, CONFLICT, STALE, UNREACHABLE, FORBIDDEN, NOT_FOUND = 0, 1, 2, 3, 4, 5, 6, 8, 9, 10
 #: As a shell says of a program that Ctrl-C ended.
 INTERRUPTED = 130
+#: As a shell says of a program whose reader (head, less) has had enough: SIGPIPE.
+CUT_OFF = 141
 
 #: What each code of the api comes to.
 _EXIT_CODES: Mapping[str, int] = {
@@ -123,7 +125,8 @@ def _by_kind(error: NicmapError, session: Session) -> str:
     if isinstance(error, TimedOut):
         return f"Try: {line('status')}"
     if isinstance(error, NotYet):
-        return f"Try: {session.hint or line('show', *session.subject[1:])}"
+        seen = ("list", *session.subject[1:2]) if error.details.get("missing") else ("show", *session.subject[1:])
+        return f"Try: {session.hint or line(*seen)}"
     if isinstance(error, Interrupted):
         return f"See what became of it: {line('list', *session.subject[1:2])}"
     return ""
@@ -140,7 +143,7 @@ def _by_code(error: NicmapError, session: Session) -> str:
         "invalid": f"See: {line(command, '--help')}",
         "conflict": f"Try: {session.hint}" if session.hint else f"What is known of it: {line('show', vm, nic)}",
         "ambiguous": f"Try: {line('list', vm)}",
-        "stale": f"Try: {line('refresh', vm) if vm else line('status')}",
+        "stale": f"Try: {session.hint or (line('refresh', vm) if vm else line('status'))}",
         "unsupported": f"What there is: {line('status')}",
         "internal": "Its log has the details: journalctl -u nicmapd",
     }.get(error.code, "")

@@ -44,7 +44,7 @@ COMMANDS = {
 _COMPLETION = "_NICMAPCTL_COMPLETE"
 
 #: What a write to stdout may fail with.
-_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _EPILOG = """\b
 Examples:
@@ -97,6 +97,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except NicmapError as error:
             ctx.exit(failure.tell(error, session))
+        except BrokenPipeError:  # here, for click would say 1
+            _drop_output()
+            ctx.exit(failure.CUT_OFF)
         finally:
             session.close()
 
@@ -147,11 +150,13 @@ def run(
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        # What is still buffered must not fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader (head, less) has had enough
-            return failure.FAILED
+        _drop_output()
         return failure.tell_unwritable(error.strerror or "it fails")
     finally:
         words.clock.reset(before)
     return code if isinstance(code, int) else failure.OK
+
+
+def _drop_output() -> None:
+    """Nobody reads it: what is still buffered must not fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -60,23 +60,24 @@ class Waiting:
 
     def until(self, nic: str, wanted: Callable[[Any], bool], what: str) -> Any:
         """The NIC, as soon as it is there and `wanted` holds. Raises `NotYet`; `Ambiguous` for a MAC of two NICs."""
-        pause, etag, reason = _SOONEST, None, ""
+        pause, etag, reason, missing = _SOONEST, None, "", False
         while True:
             try:
                 answer = self._client.look("vms", self._uuid, "interfaces", nic, etag=etag)
+                missing = False
                 if answer.status != 304:
                     etag, reason = answer.etag, _state(answer.document)
                     if wanted(answer.document):
                         return answer.document
             except NotFound as error:
-                etag, reason = None, error.message
+                etag, reason, missing = None, error.message, True
             except Ambiguous as error:
                 if normal_mac(nic) is not None:
                     raise
                 etag, reason = None, error.message
             except (Unreachable, TimedOut) as error:  # a restart of the daemon ends no wait
                 etag, reason = None, error.message
-            pause = self._rest(pause, f"{printable(nic)} is not {what} yet: {reason}")
+            pause = self._rest(pause, f"{printable(nic)} is not {what} yet: {reason}", missing=missing)
 
     def until_gone(self, nic: Any) -> None:
         """Returns as soon as this very NIC (a document of the api) is not attached any more. Raises `NotYet`."""
@@ -95,10 +96,13 @@ class Waiting:
                 etag = None
             pause = self._rest(pause, f"{printable(nic['name'] or nic['mac'])} is still attached")
 
-    def _rest(self, pause: float, state: str) -> float:
-        """Lets some time pass, and gives the pause after that. Raises `NotYet` with `state` when time is up."""
+    def _rest(self, pause: float, state: str, *, missing: bool = False) -> float:
+        """Lets some time pass, and gives the pause after that. Raises `NotYet` with `state` when time is up.
+
+        `missing`: there is no such NIC to look at.
+        """
         left = self._end - self._clock()
         if left <= 0:
-            raise NotYet(f"after {self._seconds:g} s, {state}")
+            raise NotYet(f"after {self._seconds:g} s, {state}", missing=missing)
         self._sleep(min(pause, left))
         return min(pause * _GROWTH, _LATEST)

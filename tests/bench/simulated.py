@@ -234,6 +234,7 @@ class Run:
             clock=self._clock,
             settings=config.agent,
             new_id=lambda: secrets.token_hex(8),
+            xml_seconds=0,  # as with any usual interval, also where few guests are polled often
         )
         self._watcher = Watcher(
             self._hypervisor, refresher, self._keeper, self._board, clock=self._clock, config=config

@@ -23,7 +23,7 @@ from nicmapd.hypervisor import LibvirtHypervisor
 from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import VmRef
-from nicmapd.refresh import Refresher
+from nicmapd.refresh import XML_SECONDS, Refresher
 from tests.bench.figures import Report, at_least, median
 from tests.bench.ground import Ground, python, until_quiet, virsh
 from tests.lab.guest import Guest
@@ -45,14 +45,20 @@ def run(report: Report, ground: Ground) -> None:
         tempfile.TemporaryDirectory() as folder,
         Flood(uri) as flood,
         bare_loop(uri, guests) as bare,
-        passes(uri, guests, Path(folder)) as full,
+        passes(uri, guests, Path(folder, "full")) as full,
+        passes(uri, guests, Path(folder, "reading"), xml_seconds=0) as reading,
     ):
-        ways: dict[str, Callable[[], float]] = {"bare": bare, "passes": full, "daemon": flood.slice}
+        ways: dict[str, Callable[[], float]] = {
+            "bare": bare,
+            "reading": reading,
+            "passes": full,
+            "daemon": flood.slice,
+        }
         for way in ways.values():
             way()  # connections, probes, translated code
         rounds = []
         for number in range(ROUNDS):
-            order = list(ways)[number % 3 :] + list(ways)[: number % 3]
+            order = list(ways)[number % len(ways) :] + list(ways)[: number % len(ways)]
             rounds.append({name: ways[name]() for name in order} | {"virsh": virsh_loop(uri, guests)})
     _tell(report, rounds)
 
@@ -61,8 +67,9 @@ def _tell(report: Report, rounds: Sequence[dict[str, float]]) -> None:
     def ratio(over: str, under: str) -> float:
         return median([one[over] / one[under] for one in rounds])
 
-    for name in ("bare", "passes", "daemon", "virsh"):
+    for name in ("bare", "reading", "passes", "daemon", "virsh"):
         report.add(f"sweep.{name}", median([one[name] for one in rounds]), "/s", _WAYS[name])
+    report.add("sweep.reading_to_bare", ratio("reading", "bare"), "", "those that read the XML each time to bare calls")
     report.add("sweep.passes_to_bare", ratio("passes", "bare"), "", "full passes to bare calls", at_least(0.95))
     report.add("sweep.daemon_to_bare", ratio("daemon", "bare"), "", "whole daemon to bare calls", at_least(0.95))
     report.add("sweep.daemon_to_virsh", ratio("daemon", "virsh"), "", "whole daemon to the virsh loop", at_least(4))
@@ -70,7 +77,8 @@ def _tell(report: Report, rounds: Sequence[dict[str, float]]) -> None:
 
 _WAYS = {
     "bare": "bare agent calls, guest-network-get-interfaces and nothing else",
-    "passes": "full passes (XML, agent, join, compare) from the same number of threads",
+    "reading": "full passes (XML, agent, join, compare) from as many threads, the XML read each time",
+    "passes": "full passes from as many threads; the XML as the daemon does, once a second",
     "daemon": "passes of the whole daemon, its interval near zero",
     "virsh": "virsh domifaddr --source agent, one after the other",
 }
@@ -129,8 +137,11 @@ def bare_loop(uri: str, guests: Sequence[Guest]) -> Iterator[Callable[[], float]
 
 
 @contextmanager
-def passes(uri: str, guests: Sequence[Guest], folder: Path) -> Iterator[Callable[[], float]]:
+def passes(
+    uri: str, guests: Sequence[Guest], folder: Path, *, xml_seconds: float = XML_SECONDS
+) -> Iterator[Callable[[], float]]:
     """A way that runs whole passes from plain threads, without watcher and timers."""
+    folder.mkdir()
     clock = SystemClock()
     hypervisor = LibvirtHypervisor(uri, host="bench", clock=clock, agent_calls=THREADS)
     hypervisor.start()
@@ -138,7 +149,13 @@ def passes(uri: str, guests: Sequence[Guest], folder: Path) -> Iterator[Callable
     board = Board(clock)
     keeper = Keeper(store.open_store(f"sqlite:///{folder / 'map.db'}", host="bench", clock=clock), board, clock=clock)
     refresher = Refresher(
-        hypervisor, keeper, board, clock=clock, settings=AgentConfig(), new_id=lambda: secrets.token_hex(8)
+        hypervisor,
+        keeper,
+        board,
+        clock=clock,
+        settings=AgentConfig(),
+        new_id=lambda: secrets.token_hex(8),
+        xml_seconds=xml_seconds,
     )
     work = [(VmRef(guest.uuid, guest.name), PassMemory()) for guest in guests]
     turns = _Turns(len(work))

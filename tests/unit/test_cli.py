@@ -219,7 +219,15 @@ def test_resolve_can_insist_on_fresh(nicmapctl: Run) -> None:
     code, out, err = nicmapctl("resolve", "win10", "Ethernet 2", "--require-fresh")
     assert (code, out) == (6, "")
     assert "stale" in err
+    assert err.endswith("Try: nicmapctl refresh win10\n")
     assert nicmapctl("resolve", "web1", "eth0", "--require-fresh")[0] == 0
+
+
+def test_of_a_vm_that_is_off_there_is_only_what_was_known(nicmapctl: Run) -> None:
+    code, _, err = nicmapctl("resolve", "old", "eth0", "--require-fresh")
+    assert code == 6
+    assert err.endswith("Try: nicmapctl resolve old eth0\n")
+    assert nicmapctl("resolve", "old", "eth0")[0] == 0
 
 
 def test_resolve_of_what_is_not_there_now(nicmapctl: Run) -> None:

@@ -318,7 +318,8 @@ def test_wait_that_times_out_says_how_it_is(host: Host) -> None:
         "nicmapctl: after 0 s, Ethernet 2 is not present yet: its name is stale (agent unresponsive)\n"
         "Try: nicmapctl show win10 'Ethernet 2'\n"
     )
-    assert host.run("wait", "web1", "wlan7", "--timeout", "0")[0] == 3
+    code, _, err = host.run("wait", "web1", "wlan7", "--timeout", "0")
+    assert (code, err.splitlines()[-1]) == (3, "Try: nicmapctl list web1")
     assert host.run("wait", "web1", "eth5", "--timeout", "0")[0] == 3
     assert host.run("wait", "pair", "52:54:00:aa:aa:aa", "--timeout", "0")[0] == 5
     assert host.run("wait", "nope", "eth0", "--timeout", "0")[0] == 10

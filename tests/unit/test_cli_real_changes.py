@@ -44,7 +44,7 @@ def nicmapctl(host: ChangeableHost, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_attached_named_and_detached_by_that_name(host: ChangeableHost, vm: FakeVm, nicmapctl: Run) -> None:
-    code, out, err = nicmapctl("attach", "web1", "--network", "storage", "--mac", "52:54:00:AB:CD:EF")
+    code, out, err = nicmapctl("attach", "web1", "--network", "storage", "--mac", "52-54-00-AB-CD-EF")
     assert (code, err) == (0, "")
     assert out.startswith("web1: attached 52:54:00:ab:cd:ef to storage as net2")
     assert "; its guest calls it eth2" in out

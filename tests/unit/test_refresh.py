@@ -15,7 +15,7 @@ from nicmapd.errors import AgentFailure, Unavailable
 from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.model import AgentState, ChangeKind, DomainState, Freshness, NameSource, NameState, Outcome, Verdict
-from nicmapd.refresh import CONFIG_SECONDS, Refresher
+from nicmapd.refresh import CONFIG_SECONDS, XML_SECONDS, Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.hypervisor import FakeHypervisor, FakeNic, FakeVm
@@ -39,6 +39,10 @@ class Bench:
     def run(self, vm: FakeVm) -> Outcome:
         """A pass, ten seconds after the last."""
         self.clock.move(10)
+        return self.again(vm)
+
+    def again(self, vm: FakeVm) -> Outcome:
+        """A pass, now."""
         return self.refresher.run(vm.ref, self.memories.setdefault(vm.uuid, PassMemory()))
 
     def event(self, vm: FakeVm) -> None:
@@ -117,6 +121,30 @@ def test_a_settled_pass_asks_libvirt_for_the_xml_alone(bench: Bench) -> None:
     bench.run(vm)
     again = ["domain_xml", "domain", "config_xml"]
     assert bench.hypervisor.asked == again, "other XML: libvirt is asked what it is"
+
+
+def test_passes_in_quick_succession_read_the_xml_once(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1")
+    bench.run(vm)
+    bench.run(vm)
+    bench.hypervisor.asked.clear()
+    vm.nics[0].name = "ens3"
+    vm.nics[0].link = "down"
+    bench.clock.move(XML_SECONDS * 0.9)
+    bench.again(vm)
+    assert bench.hypervisor.asked == []
+    assert bench.names(vm) == ["ens3"], "the guest is asked in each"
+    bench.clock.move(XML_SECONDS * 0.2)
+    bench.again(vm)
+    assert bench.hypervisor.asked[:2] == ["domain_xml", "domain"], "libvirt tells nobody of a link"
+    bench.hypervisor.asked.clear()
+    bench.event(vm)
+    bench.again(vm)
+    assert bench.hypervisor.asked[:2] == ["domain_xml", "domain"], "but of what comes and goes"
+    bench.hypervisor.asked.clear()
+    vm.state = DomainState.PAUSED
+    bench.again(vm)
+    assert bench.state(vm) is AgentState.PAUSED, "and silence is looked into"
 
 
 @pytest.mark.parametrize("state", [DomainState.PAUSED, DomainState.OFF, DomainState.SUSPENDED])

@@ -40,8 +40,9 @@ async def current_vm(context: Context, name: str) -> VmEntry:
         if uuid is None:
             raise
         raise NotFound(
-            f"the VM {clean(name)} is not on this host any more; what is known of its past: /vms/{uuid}/history",
+            f"the VM {clean(name)} is not on this host any more",
             removed_uuid=uuid,
+            history=f"/vms/{uuid}/history",
         ) from error
 
 

@@ -8,6 +8,7 @@ import click
 
 from nicmapd.cli import changing, failure, words
 from nicmapd.cli.session import Session, command_options
+from nicmapd.text import normal_mac
 
 #: Seconds given to the guest if none are asked for. A healthy one has named a new NIC within one.
 _PATIENCE = 5
@@ -66,6 +67,8 @@ def _body(wishes: dict[str, Any]) -> dict[str, Any]:
     wanted = {"type": kind} | {key: wishes[key] for key in ("mode", "model", "mac", "scope", "link")}
     if member:
         wanted[member] = wishes[places[0]]
+    if wanted["mac"] is not None:  # as people copy it, from Windows too; what is none is for the api to refuse
+        wanted["mac"] = normal_mac(wanted["mac"]) or wanted["mac"]
     return {key: value for key, value in wanted.items() if value is not None}
 
 
