@@ -8,30 +8,29 @@ own word that a domain does not exist removes it.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from nicmapd import changes, domxml, join, pending
+from nicmapd import changes, domxml
 from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
+from nicmapd.entries import Entries, Heard
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
 from nicmapd.interview import Answer, Interviewer, PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.logs import about
 from nicmapd.model import (
     AgentState,
-    AgentStatus,
     Change,
     ChangeKind,
     Domain,
     DomainState,
     HostNic,
-    Naming,
-    NicEntry,
     Outcome,
     VmEntry,
     VmRef,
@@ -70,7 +69,7 @@ class Refresher:
         self._clock = clock
         self._settings = settings
         self._interviewer = Interviewer(hypervisor, settings)
-        self._new_id = new_id
+        self._entries = Entries(hypervisor.host, new_id=new_id)
         self._causes = causes or Causes()
         self._xml_seconds = xml_seconds
 
@@ -99,8 +98,9 @@ class Refresher:
         except NotFound:
             return self._remove(vm, started)
         old = self._board.entry(vm.uuid)
-        entry = self._entry(domain, description, old, answer=answer, failure=failure)
-        entry = self._with_pending(entry, old, memory.config)
+        heard = Heard(domain, description, memory.config, answer, failure)
+        last_success = functools.partial(self._last_success, vm.uuid)
+        entry = self._entries.after(old, heard, self._clock.now(), last_success=last_success)
         self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
         memory.domain = domain if answer is not None else None
         if answer is not None:
@@ -207,96 +207,10 @@ class Refresher:
         old = self._board.entry(domain.vm.uuid)
         if old is None or tuple(one.nic for one in old.nics) == description.nics:
             return ()
-        entry = replace(
-            old,
-            vm=domain.vm,
-            state=domain.state,
-            persistent=domain.persistent,
-            nics=self._nics(domain, description, old),
-        )
-        entry = self._with_pending(entry, old, memory.config)
+        entry = self._entries.host_side(old, Heard(domain, description, memory.config), self._clock.now())
         different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
         self._keeper.keep(old, entry, different)
         return different
-
-    def _entry(
-        self,
-        domain: Domain,
-        description: domxml.DomainDescription,
-        old: VmEntry | None,
-        *,
-        answer: Answer | None,
-        failure: AgentFailure | None,
-    ) -> VmEntry:
-        return VmEntry(
-            vm=domain.vm,
-            host=self._hypervisor.host,
-            state=domain.state,
-            persistent=domain.persistent,
-            agent=_agent_status(old.agent if old else None, self._clock.now(), answer=answer, failure=failure),
-            nics=self._nics(domain, description, old, answer),
-        )
-
-    def _nics(
-        self,
-        domain: Domain,
-        description: domxml.DomainDescription,
-        old: VmEntry | None,
-        answer: Answer | None = None,
-    ) -> tuple[NicEntry, ...]:
-        now = self._clock.now()
-        matched = changes.match(old.all_nics if old else (), description.nics)
-        if answer is None:
-            return tuple(
-                self._unanswered(nic, entry, now) for nic, entry in zip(description.nics, matched, strict=True)
-            )
-        return tuple(
-            self._answered(joined, entry, now, uuid=domain.vm.uuid)
-            for joined, entry in zip(answer.joined, matched, strict=True)
-        )
-
-    def _with_pending(self, entry: VmEntry, old: VmEntry | None, config: domxml.DomainDescription | None) -> VmEntry:
-        """`entry` with what its next boot will change."""
-        if not entry.state.alive:
-            return replace(entry, coming=())
-        if config is None:
-            return entry
-        found, left = pending.counterparts([one.nic for one in entry.nics], config.nics)
-        now = self._clock.now()
-        before = changes.match_coming(old.all_nics if old else (), entry.nics, left)
-        return replace(
-            entry,
-            nics=tuple(
-                one if one.planned == planned else replace(one, planned=planned)
-                for one, planned in zip(entry.nics, found, strict=True)
-            ),
-            coming=tuple(
-                NicEntry(known.id if known else self._new_id(), nic, Naming(), now, planned=nic)
-                for nic, known in zip(left, before, strict=True)
-            ),
-        )
-
-    def _unanswered(self, nic: HostNic, old: NicEntry | None, now: datetime) -> NicEntry:
-        """A NIC in a pass without an answer: what was known stays."""
-        if old is not None:
-            return replace(old, nic=nic)
-        return NicEntry(id=self._new_id(), nic=nic, naming=Naming(), attached_at=now)
-
-    def _answered(self, joined: join.JoinedNic, old: NicEntry | None, now: datetime, *, uuid: str) -> NicEntry:
-        naming = joined.naming
-        if old is None:
-            since = now if naming.name is not None else None
-            return NicEntry(self._new_id(), joined.nic, naming, now, name_since=since, statistics=joined.statistics)
-        same = naming.name == old.naming.name
-        vanished = old.naming.present and not naming.present
-        return replace(
-            old,
-            nic=joined.nic,
-            naming=naming,
-            name_since=old.name_since if same else (now if naming.name is not None else None),
-            seen_at=self._last_success(uuid) if vanished else old.seen_at,
-            statistics=joined.statistics,
-        )
 
     def _last_success(self, uuid: str) -> datetime | None:
         entry = self._board.entry(uuid)
@@ -363,19 +277,6 @@ def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:
     """`nic` with the MAC that the hypervisor sees in use, if that is not the XML's."""
     mac = used.get(nic.alias or "", nic.mac)
     return nic if mac == nic.mac else replace(nic, current_mac=mac)
-
-
-def _agent_status(
-    old: AgentStatus | None, now: datetime, *, answer: Answer | None, failure: AgentFailure | None
-) -> AgentStatus:
-    version = answer.version if answer else (old.version if old else None)
-    if failure is None:
-        message = "answers" if answer is None or not answer.faults else f"answers; {answer.faults[0]}"
-        state = AgentState.OK
-    else:
-        message, state = failure.message, AgentState(failure.state)
-    since = old.since if old is not None and old.state is state else now
-    return AgentStatus(state, since, message, version)
 
 
 def _sentence(entry: VmEntry, different: Sequence[Change], *, answered: bool) -> str:
