@@ -57,6 +57,8 @@ SETTLE_SECONDS = 1.0
 #: Open files at once: the connections of the API, and enough for libvirt and the store.
 DESCRIPTORS = 4096
 
+_NOT_COMPARED = "the map has not been compared with libvirt yet"
+
 
 def host_name(uri: str) -> str:
     """The name under which this host's rows are stored: that of the machine whose libvirt is meant."""
@@ -248,8 +250,13 @@ class Daemon:
     def readiness(self) -> list[str]:
         reasons = self.status().degraded()
         if not self._watcher.synced:
-            reasons.append("the map has not been compared with libvirt yet")
+            reasons.append(_NOT_COMPARED)
         return reasons
+
+    def gaps(self) -> list[str]:
+        libvirt = self._hypervisor.status()
+        away = [] if libvirt.connected else [f"no connection to libvirt: {libvirt.message or 'not connected yet'}"]
+        return away if self._watcher.synced else [*away, _NOT_COMPARED]
 
     def _status_line(self) -> str:
         """The STATUS that `systemctl status` shows: "41 VMs, 38 fresh, 2 unresponsive, 1 no channel"."""

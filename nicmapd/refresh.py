@@ -78,6 +78,25 @@ class Refresher:
         self._settings = settings
         self._interviewer.settings = settings
 
+    def meet(self, vm: VmRef, memory: PassMemory) -> Outcome:
+        """Makes a VM known which is not on the board, by what libvirt says: its guest may hang, others before it, too.
+
+        The board alone has it until the first pass, whose names become one piece of its past with its being found. A
+        guest that needs not be asked has its pass at once. Raises `Unavailable` as `run`.
+        """
+        started = self._clock.monotonic()
+        try:
+            domain, description = self._look(vm.uuid, memory)
+        except NotFound:
+            return self._remove(vm, started)
+        if self._reason_not_to_ask(domain, description, memory) is not None:
+            return self.run(vm, memory)
+        failure = AgentFailure("the guest has not been asked yet", state=AgentState.UNKNOWN.value)
+        heard = Heard(domain, description, memory.config, failure=failure)
+        self._board.put(self._entries.after(None, heard, self._clock.now(), last_success=lambda: None))
+        sentence = f"{printable(domain.vm.name)}: found with {len(description.nics)} NICs, its guest comes next"
+        return Outcome(domain.vm, AgentState.UNKNOWN, sentence, seconds=self._clock.monotonic() - started)
+
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
@@ -205,7 +224,7 @@ class Refresher:
     ) -> tuple[Change, ...]:
         """Makes known which NICs libvirt has now, before the guest is asked, which may hang: what changed."""
         old = self._board.entry(domain.vm.uuid)
-        if old is None or tuple(one.nic for one in old.nics) == description.nics:
+        if old is None or only_met(old) or tuple(one.nic for one in old.nics) == description.nics:
             return ()
         entry = self._entries.host_side(old, Heard(domain, description, memory.config), self._clock.now())
         different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
@@ -235,8 +254,9 @@ class Refresher:
         started: float,
     ) -> Outcome:
         """`told`: what this pass has made known already."""
-        different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
-        written = self._keeper.keep(old, entry, different) or bool(told)
+        known = None if old is None or only_met(old) else old
+        different = self._causes.name(entry.vm.uuid, changes.diff(known, entry))
+        written = self._keeper.keep(known, entry, different) or bool(told)
         different = (*told, *different)
         return Outcome(
             vm=entry.vm,
@@ -252,7 +272,9 @@ class Refresher:
     def _remove(self, vm: VmRef, started: float) -> Outcome:
         old = self._board.entry(vm.uuid)
         different: tuple[Change, ...] = ()
-        if old is not None:
+        if old is not None and only_met(old):
+            self._board.drop(vm.uuid)
+        elif old is not None:
             different = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
         written = self._keeper.forget(vm.uuid, different)
         self._causes.forget(vm.uuid)
@@ -265,6 +287,11 @@ class Refresher:
             gone=True,
             seconds=self._clock.monotonic() - started,
         )
+
+
+def only_met(entry: VmEntry) -> bool:
+    """Whether this is what `Refresher.meet` has made known: no pass has been there yet, and the store has nothing."""
+    return entry.agent.state is AgentState.UNKNOWN
 
 
 def _digest(xml: str) -> bytes:

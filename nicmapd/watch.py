@@ -20,7 +20,7 @@ from nicmapd.keeper import Keeper
 from nicmapd.lanes import Lanes
 from nicmapd.logs import about
 from nicmapd.meter import Meter
-from nicmapd.model import Change, ChangeKind, Domain, Outcome, VmRef
+from nicmapd.model import AgentState, Change, ChangeKind, Domain, Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import Clock, DomainEvent, EventKind, Hypervisor
 from nicmapd.refresh import Refresher
@@ -69,6 +69,7 @@ class Watcher:
         self._timers = Timers()
         self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
         self._side = ThreadPoolExecutor(1, thread_name_prefix="host")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._watched: dict[str, Watched] = {}
         self._lanes = Lanes(config.agent.concurrency)
         self._in_flight: set[str] = set()
@@ -79,6 +80,7 @@ class Watcher:
         self._resyncing = False
         self._came = float("-inf")
         self._synced = asyncio.Event()
+        self._unmet: set[str] | None = None
         self._passes = 0
         self._last_finished: float | None = None
         self._lag = 0.0
@@ -119,11 +121,12 @@ class Watcher:
             await asyncio.wait(self._tasks, timeout=seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._side.shutdown(wait=False, cancel_futures=True)
+        self._writer.shutdown(wait=False, cancel_futures=True)
 
     def _aside(self, work: Callable[[], object]) -> None:
-        """Runs short work for the host off the loop, and off the passes' threads."""
+        """Runs work for the store in a thread of its own: a disk that hangs holds up neither passes nor comparisons."""
         if not self._stopping:
-            self._side.submit(work)
+            self._writer.submit(work)
 
     # -- what happens outside
 
@@ -191,21 +194,30 @@ class Watcher:
             return
         finally:
             self._resyncing = False
-        first = not self._synced.is_set()
         found = {domain.vm.uuid: domain for domain in domains}
-        for uuid in sorted(found, key=self._newest_first):
+        if not self._synced.is_set():
+            _log.info("%d domains in libvirt, %d in the store", len(found), len(self._board))
+            self._unmet = {uuid for uuid in found if self._board.entry(uuid) is None}
+            self._note_met(None)
+        for uuid in sorted(found, key=self._turn):
             self._compare_one(found[uuid])
         known = {entry.vm.uuid: entry.vm for entry in self._board.entries()}
         for uuid, vm in known.items():
             if uuid not in found:
                 self._look(self._watch(vm))
         self._write_unsaved()
-        if first:
-            self._synced.set()
-            _log.info("%d domains in libvirt, %d in the store", len(found), len(known))
 
-    def _newest_first(self, uuid: str) -> float:
-        return -(self._board.contact(uuid).last_success or 0.0)
+    def _note_met(self, uuid: str | None) -> None:
+        """The map is whole once all that the first comparison found is in it, or cannot be looked at."""
+        if self._unmet is not None:
+            self._unmet.discard(uuid or "")
+            if not self._unmet:
+                self._unmet = None
+                self._synced.set()
+
+    def _turn(self, uuid: str) -> tuple[bool, float]:
+        """Who is not known yet comes first, which takes a millisecond; then who answered last: it will again."""
+        return self._board.entry(uuid) is not None, -(self._board.contact(uuid).last_success or 0.0)
 
     def _compare_one(self, domain: Domain) -> None:
         entry = self._board.entry(domain.vm.uuid)
@@ -281,11 +293,15 @@ class Watcher:
         elif watched.forget is Forget.DOMAIN:
             watched.memory.domain_changed()
         watched.forget = Forget.NOTHING
-        waiters, watched.waiters = watched.waiters, []
+        waiters: list[asyncio.Future[Outcome]] = []
+        known = self._board.entry(watched.vm.uuid) is not None
+        if known:  # else they wait for the pass after this
+            waiters, watched.waiters = watched.waiters, waiters
         self._in_flight.add(watched.vm.uuid)
         suspect = watched.pace.suspect
         self._suspects_in_flight += suspect
-        run = self._pool.submit(self._refresher.run, watched.vm, watched.memory)
+        work = self._refresher.run if known else self._refresher.meet
+        run = self._pool.submit(work, watched.vm, watched.memory)
         run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, waiters, suspect))
 
     def _spawn(self, work: object) -> None:
@@ -314,6 +330,7 @@ class Watcher:
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
+        self._note_met(watched.vm.uuid)
         if not self._stopping:
             self._finish(watched, outcome)
         for waiter in waiters:
@@ -328,6 +345,11 @@ class Watcher:
         uuid = watched.vm.uuid
         if outcome is None:
             self._plan(watched, watched.pace.after_fault(), now)
+        elif outcome.agent is AgentState.UNKNOWN:  # met: its pass comes when all have been met
+            _log.debug("%s", outcome.sentence, extra=about(outcome.vm))
+            self._last_finished = now
+            watched.told_at = watched.told_at or watched.following
+            self._look(watched, urgent=watched.told_at is not None)
         else:
             self._passes += 1
             self._last_finished = now

@@ -31,6 +31,10 @@ class Service(Protocol):
 
     def status(self) -> DaemonStatus: ...
 
+    def gaps(self) -> list[str]:
+        """Why the map may lack a VM that libvirt has, one sentence each; an empty list if it lacks none."""
+        ...
+
     def readiness(self) -> list[str]:
         """Why the map cannot be relied on yet, one sentence each; an empty list when it can."""
         ...

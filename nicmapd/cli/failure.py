@@ -105,6 +105,8 @@ def _by_details(error: NicmapError, session: Session) -> str:
         return f"Try: {line(command, vm, renamed, *rest)}"
     if isinstance(candidates, list) and candidates:
         return f"Try: {_with_candidates(session, [str(one) for one in candidates])}"
+    if "incomplete" in error.details:
+        return f"Try: {line('doctor')}"
     if isinstance(removed, str):
         return f"Try: {line('history', removed)}"
     if isinstance(oldest, int):

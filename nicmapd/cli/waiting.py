@@ -40,30 +40,47 @@ def _state(nic: Any) -> str:
 
 
 class Waiting:
-    """Looks at NICs of one VM. `seconds`: how long the whole of it may take. Clock and sleep are given by tests."""
+    """Looks at NICs of one VM, given by name or UUID. `seconds`: how long the whole of it may take.
+
+    Clock and sleep are given by tests.
+    """
 
     def __init__(
         self,
         client: Client,
-        uuid: str,
+        vm: str,
         *,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
-        self._uuid = uuid
+        self._vm = vm
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + seconds
+
+    def pin(self) -> str:
+        """UUID of the VM, which is meant from here on, whatever it is called later. One that is not there is waited for
+        as long as the daemon cannot know all. Raises `NotFound`, `NotYet`."""
+        pause = _SOONEST
+        while True:
+            try:
+                self._vm = self._client.get("vms", self._vm)["uuid"]
+            except NotFound as error:
+                if not error.details.get("incomplete"):
+                    raise
+                pause = self._rest(pause, error.message)
+            else:
+                return self._vm
 
     def until(self, nic: str, wanted: Callable[[Any], bool], what: str) -> Any:
         """The NIC, as soon as it is there and `wanted` holds. Raises `NotYet`; `Ambiguous` for a MAC of two NICs."""
         pause, etag, reason, missing = _SOONEST, None, "", False
         while True:
             try:
-                answer = self._client.look("vms", self._uuid, "interfaces", nic, etag=etag)
+                answer = self._client.look("vms", self._vm, "interfaces", nic, etag=etag)
                 missing = False
                 if answer.status != 304:
                     etag, reason = answer.etag, _state(answer.document)
@@ -85,7 +102,7 @@ class Waiting:
         word = f"alias:{nic['alias']}" if nic["alias"] else nic["mac"]
         while True:
             try:
-                answer = self._client.look("vms", self._uuid, "interfaces", word, etag=etag)
+                answer = self._client.look("vms", self._vm, "interfaces", word, etag=etag)
                 if answer.status != 304:
                     etag = answer.etag
                     if answer.document["id"] != nic["id"]:

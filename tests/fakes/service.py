@@ -71,6 +71,9 @@ class FakeService:
     def status(self) -> DaemonStatus:
         return self.daemon
 
+    def gaps(self) -> list[str]:
+        return self.reasons
+
     def readiness(self) -> list[str]:
         return self.reasons
 

@@ -409,6 +409,16 @@ def test_a_vm_that_is_gone_has_its_history_also_before_that_is_written(get: Any,
         assert get(f"/vms/{vm}/history").json["items"][0]["name"] == "eth0"
 
 
+def test_a_vm_that_libvirt_may_have_is_not_said_to_be_away(get: Any, world: World) -> None:
+    assert "incomplete" not in is_problem(get("/vms/new"), 404, "not_found")
+    world.service.reasons = ["no connection to libvirt: not connected yet"]
+    for path in ("/vms/new", "/vms/new/interfaces", "/vms/new/interfaces/eth0"):
+        problem = is_problem(get(path), 404, "not_found")
+        assert problem["incomplete"] == world.service.reasons
+        assert problem["detail"].endswith("not all VMs are yet: no connection to libvirt: not connected yet")
+    assert get("/vms/web1").status == 200
+
+
 def test_what_the_map_shows_is_in_the_past_too(get: Any, world: World) -> None:
     """A detach is on the board a moment before it is written; who saw it must find its end."""
     vm = world.vm(8, "web8", [world.nic(8, 0, named("eth0"))], ago=5 * HOUR)

@@ -311,6 +311,24 @@ def test_wait_until_gone_for_what_is_not_there(host: Host) -> None:
     assert host.run("wait", "nope", "eth0", "--for", "gone")[0] == 10
 
 
+@pytest.mark.parametrize("wanted", ["present", "gone"])
+def test_wait_is_patient_while_the_daemon_does_not_know_all_vms(host: Host, wanted: str) -> None:
+    host.world.service.reasons = ["the map has not been compared with libvirt yet"]
+    code, _, err = host.run("wait", "new", "eth0", "--for", wanted, "--timeout", "0")
+    assert code == 3
+    assert err == (
+        'nicmapctl: after 0 s, the VM "new" is not known, but not all VMs are yet: the map has not been compared with '
+        "libvirt yet\nTry: nicmapctl show new eth0\n"
+    )
+    code, _, err = host.run("show", "new")
+    assert (code, err.splitlines()[-1]) == (10, "Try: nicmapctl doctor")
+    later = threading.Timer(0.3, lambda: host.world.vm(60, "new", [host.world.nic(60, 0, named("eth0"))]))
+    later.start()
+    if wanted == "present":
+        assert host.run("wait", "new", "eth0", "--timeout", "20")[0] == 0
+    later.join()
+
+
 def test_wait_that_times_out_says_how_it_is(host: Host) -> None:
     code, out, err = host.run("wait", "win10", "Ethernet 2", "--timeout", "0")
     assert (code, out) == (3, "")

@@ -94,6 +94,44 @@ def test_the_first_pass_names_verifies_and_stores(bench: Bench) -> None:
     assert entry.agent.version == "7.2.22"
 
 
+def test_a_vm_is_known_before_it_is_asked_and_its_past_begins_with_its_names(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    memory = bench.memories[vm.uuid] = PassMemory()
+    met = bench.refresher.meet(vm.ref, memory)
+    assert (met.agent, met.changes, vm.calls) == (AgentState.UNKNOWN, (), [])
+    assert met.sentence == "web1: found with 2 NICs, its guest comes next"
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    assert entry.agent.message == "the guest has not been asked yet"
+    assert bench.names(vm) == [None, None]
+    assert bench.store.load() == []
+    ids = [nic.id for nic in entry.nics]
+    outcome = bench.run(vm)
+    kinds = [change.kind for change in outcome.changes]
+    assert kinds == [ChangeKind.VM_ADDED, *[ChangeKind.NIC_ATTACHED, ChangeKind.NIC_NAMED] * 2]
+    past = bench.store.history(vm.uuid)
+    assert {one.nic_id: one.naming.name for one in past} == dict(zip(ids, ["eth0", "eth1"], strict=True))
+    assert len(past) == 2
+
+
+def test_who_needs_not_be_asked_is_known_whole_at_once(bench: Bench) -> None:
+    vm = bench.hypervisor.add("off", state=DomainState.OFF)
+    met = bench.refresher.meet(vm.ref, PassMemory())
+    assert (met.agent, met.written) == (AgentState.OFF, True)
+    assert [stored.entry for stored in bench.store.load()] == bench.board.entries()
+
+
+def test_a_vm_that_goes_before_it_was_asked_was_never_there(bench: Bench) -> None:
+    vm = bench.hypervisor.add("brief")
+    memory = PassMemory()
+    bench.refresher.meet(vm.ref, memory)
+    del bench.hypervisor.vms[vm.uuid]
+    outcome = bench.refresher.run(vm.ref, memory)
+    assert (outcome.gone, outcome.changes, outcome.written) == (True, (), False)
+    assert bench.board.entries() == []
+    assert bench.refresher.meet(vm.ref, PassMemory()).gone
+
+
 def test_a_pass_over_an_unchanged_guest_asks_once_and_writes_nothing(bench: Bench) -> None:
     vm = bench.hypervisor.add("web1", nics=2)
     bench.run(vm)

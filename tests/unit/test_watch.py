@@ -98,6 +98,26 @@ async def test_once_connected_all_guests_are_asked() -> None:
 
 
 @run
+async def test_all_are_known_before_the_first_of_them_has_answered() -> None:
+    hypervisor = FakeHypervisor()
+    hypervisor.connected = False
+    release = threading.Event()
+    hung = [hypervisor.add(f"hung{number}", nics=2, hang=release) for number in range(8)]
+    last = hypervisor.add("zz", nics=2)
+    config = replace(SLOW, agent=AgentConfig(timeout=1, concurrency=2))
+    async with watching(hypervisor, config) as running:
+        hypervisor.connect()
+        await until(lambda: running.watcher.synced, within=0.9)
+        assert len(running.board) == 9
+        assert {running.state(vm.uuid) for vm in (*hung, last)} <= {AgentState.UNKNOWN, AgentState.UNRESPONSIVE}
+        assert running.names(hung[0].uuid) == [None, None]
+        waiting = asyncio.ensure_future(running.watcher.refresh(last.uuid))
+        release.set()
+        assert (await waiting).answered, "who asks is answered by a pass, not by its being known"
+        await until(lambda: all(running.names(vm.uuid) == ["eth0", "eth1"] for vm in hung))
+
+
+@run
 async def test_an_event_is_followed_by_a_look() -> None:
     hypervisor = FakeHypervisor()
     vm = hypervisor.add("web1")

@@ -32,10 +32,18 @@ _LOOK_BACK = 1000
 
 
 async def current_vm(context: Context, name: str) -> VmEntry:
-    """The VM as it is known now. Raises `NotFound` (with a hint if it has a past), `Ambiguous`."""
+    """The VM as it is known now.
+
+    Raises `NotFound` (with a hint if it has a past, or if libvirt may have it all the same), `Ambiguous`.
+    """
     try:
         return selection.find_vm(context.board, name)
     except NotFound as error:
+        gaps = context.service.gaps()
+        if gaps:
+            raise NotFound(
+                f'the VM "{clean(name)}" is not known, but not all VMs are yet: {gaps[0]}', incomplete=gaps
+            ) from error
         uuid = await _removed(context, name)
         if uuid is None:
             raise

@@ -55,19 +55,20 @@ def command(session: Session, vm: str, nic: str, wanted: str, timeout: float) ->
 
 
 def _there(session: Session, vm: str, nic: str, wanted: str, timeout: float) -> Any:
-    uuid = session.client.get("vms", vm)["uuid"]
-    return Waiting(session.client, uuid, seconds=timeout).until(nic, *_WANTED[wanted])
+    waiting = Waiting(session.client, vm, seconds=timeout)
+    waiting.pin()
+    return waiting.until(nic, *_WANTED[wanted])
 
 
 def _gone(session: Session, vm: str, nic: str, timeout: float) -> Any:
     """The NIC that went; None if it was not there to begin with."""
+    waiting = Waiting(session.client, vm, seconds=timeout)
     try:
-        uuid = session.client.get("vms", vm)["uuid"]
-        found = session.client.get("vms", uuid, "interfaces", nic)
+        found = session.client.get("vms", waiting.pin(), "interfaces", nic)
     except NotFound as error:
         # A name that moved is still somebody's NIC, and a VM that never was is a mistyped one.
         if error.details.get("renamed_to") is None and ("vm_uuid" in error.details or "removed_uuid" in error.details):
             return None
         raise
-    Waiting(session.client, uuid, seconds=timeout).until_gone(found)
+    waiting.until_gone(found)
     return found
