@@ -7,7 +7,9 @@ Anything else is a defect of ours and is answered as `internal`, its details in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class NicmapError(Exception):
@@ -122,3 +124,13 @@ class NotPermitted(Forbidden):
 
 class TimedOut(Unavailable):
     """The daemon took too long."""
+
+
+def without_frames(error: _Error) -> _Error:
+    """`error`, to be kept beyond its `except` block: without the frames that it came through.
+
+    They would keep alive what was worked with in them, a broken connection to libvirt say, until the garbage collector
+    comes by: a frame that has an exception in a variable, and is in that exception's traceback, is a cycle.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

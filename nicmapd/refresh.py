@@ -20,7 +20,7 @@ from nicmapd.board import Board
 from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
 from nicmapd.entries import Entries, Heard
-from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable
+from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable, without_frames
 from nicmapd.interview import Answer, Interviewer, PassMemory
 from nicmapd.keeper import Keeper
 from nicmapd.logs import about
@@ -212,7 +212,7 @@ class Refresher:
         try:
             return self._interviewer.ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None
         except AgentFailure as error:
-            failure = self._interviewer.look_closer(domain.vm, error)
+            failure = without_frames(self._interviewer.look_closer(domain.vm, error))
             if failure.state == AgentState.DISABLED:
                 memory.disabled = failure
             return None, failure

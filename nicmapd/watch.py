@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from nicmapd.board import Board
 from nicmapd.config import Config
-from nicmapd.errors import NicmapError, Unavailable
+from nicmapd.errors import NicmapError, Unavailable, without_frames
 from nicmapd.keeper import Keeper
 from nicmapd.lanes import Lanes
 from nicmapd.logs import about
@@ -319,13 +319,13 @@ class Watcher:
         except CancelledError:
             fault = Unavailable("nicmapd is stopping")
         except NicmapError as error:
-            fault = error
+            fault = without_frames(error)
             _log.info("%s: no pass: %s", printable(watched.vm.name), error.message, extra=about(watched.vm))
             self._meter.failed(defect=False)
         except Exception as error:  # noqa: BLE001  a defect with one VM must not end the others' passes
-            fault = error
             name = printable(watched.vm.name)
             _log.exception("%s: the pass failed; this is a defect of nicmapd", name, extra=about(watched.vm))
+            fault = without_frames(error)
             self._meter.failed(defect=True)
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)

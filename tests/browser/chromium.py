@@ -14,8 +14,12 @@ from typing import Any
 _ARGUMENTS = ("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions")
 
 #: What a browser says of a server that went, for `watched_page(allowed=...)`: while nothing listens, in the middle of
-#: an answer (chunked, or with a length), before its first byte; and of a new one that is still starting.
-GONE = r"net::ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH|EMPTY_RESPONSE)|\b503\b"
+#: an answer (chunked, or with a length), before its first byte, on a kept connection before a word was sent; and of a
+#: new one that is still starting.
+GONE = (
+    r"net::ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)"
+    r"|\b503\b"
+)
 
 
 def executable() -> str | None:

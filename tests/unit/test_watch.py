@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -362,3 +364,53 @@ def test_a_line_about_a_vm_says_so_to_the_journal(caplog: pytest.LogCaptureFixtu
     (renamed,) = [record for record in about_vms if "nic.renamed" in record.get("kind", ())]
     assert renamed["mac"] == ["52:54:00:00:01:00"]
     assert renamed["message_id"] == MAP_CHANGED
+
+
+class _Line:
+    """What a call works with."""
+
+
+class _Held(FakeHypervisor):
+    """Remembers what its failing calls worked with, as far as that is alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[weakref.ref[_Line]] = []
+        self.broken = False
+
+    def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
+        line = _Line()
+        self.lines.append(weakref.ref(line))
+        return super().agent_command(uuid, command, timeout=timeout)
+
+    def domain_xml(self, uuid: str) -> str:
+        line = _Line()
+        self.lines.append(weakref.ref(line))
+        if self.broken:
+            raise Unavailable("it broke off")
+        return super().domain_xml(uuid)
+
+
+@run
+async def test_a_failed_pass_lets_go_of_what_it_worked_with() -> None:
+    """Not when the garbage collector comes by: each broken connection to libvirt holds descriptors until then."""
+    hypervisor = _Held()
+    release = threading.Event()
+    vm = hypervisor.add("web1", hang=release)
+    gc.disable()
+    try:
+        async with watching(hypervisor) as running:
+            hypervisor.connect()
+            await until(lambda: running.state(vm.uuid) is AgentState.UNRESPONSIVE)
+            vm.failure = AgentFailure("the command is disabled", state="disabled")
+            release.set()
+            await running.watcher.refresh(vm.uuid)
+            vm.failure = None
+            hypervisor.broken = True
+            with pytest.raises(Unavailable):
+                await running.watcher.refresh(vm.uuid)
+            await until(lambda: running.watcher.status().queue == 0)
+            assert len(hypervisor.lines) > 4
+            assert [line for line in hypervisor.lines if line() is not None] == []
+    finally:
+        gc.enable()
