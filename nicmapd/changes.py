@@ -55,7 +55,7 @@ def _same_slot(old: HostNic, new: HostNic) -> bool:
 
 def diff(old: VmEntry | None, new: VmEntry) -> tuple[Change, ...]:
     """What is different in `new`, in the order: the VM, its agent, its NICs."""
-    return tuple(_changes(old, new))
+    return () if old is new else tuple(_changes(old, new))
 
 
 def _changes(old: VmEntry | None, new: VmEntry) -> Iterator[Change]:

@@ -6,6 +6,7 @@ for what its sysfs says. Nothing here decides a name: join.py does.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,24 @@ PROBE_ROUNDS = 3
 _FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
 
 
+def digest(text: str) -> bytes:
+    """Tells whether a text is the one of before. A collision is for nobody to find."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a pass makes an entry of, beside the guest's reply. `known`: the entry before."""
+
+    domain: Domain
+    description: domxml.DomainDescription
+    config: domxml.DomainDescription | None
+    known: VmEntry | None
+    join: join.Memory
+    capabilities: agent.Capabilities | None
+    settings: AgentConfig
+
+
 @dataclass(slots=True)
 class PassMemory:
     """What passes over one VM remember between them; lost without harm.
@@ -35,7 +54,8 @@ class PassMemory:
     `domain` is set while it is known to run: since libvirt said so, its XML has stayed the same and its agent has
     answered every time, which no guest does that is paused or off. `description` is of the XML that was read at
     `xml_at`, `config` its configuration, read at `config_at` (both in seconds, monotonic). Of both XML texts only
-    digests are kept: with thousands of VMs the texts would be most of what the daemon has in memory.
+    digests are kept: with thousands of VMs the texts would be most of what the daemon has in memory. `reply` is the
+    digest of the last reply, and `inputs` what was made of it with if that was the reply of before, too.
     """
 
     domain: Domain | None = None
@@ -50,6 +70,8 @@ class PassMemory:
     verified: Verified = field(default_factory=Verified)
     disabled: AgentFailure | None = None
     booted: bool = False
+    reply: bytes = b""
+    inputs: Inputs | None = None
 
     def domain_changed(self) -> None:
         """Something happened to the domain: libvirt is asked again what it is."""
@@ -69,25 +91,41 @@ class PassMemory:
         self.join = join.Memory()
         self.booted = True
 
+    def follow(self, domain: Domain, answer: Answer | None) -> None:
+        """What the next pass goes on with, once all of this one is known."""
+        self.domain = domain if answer is not None else None
+        self.inputs = answer.inputs if answer is not None else None
+        if answer is not None:
+            self.join, self.booted = answer.memory, False
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the guest said in one pass."""
+    """What the guest said in one pass. `same`: nothing but what is known already; then there is nothing `joined`.
+
+    `inputs`: all that it was made of beside the reply, if that was the reply of before and nothing else was asked.
+    """
 
     joined: tuple[join.JoinedNic, ...]
     memory: join.Memory
     version: str | None
     faults: tuple[str, ...]
+    inputs: Inputs | None = None
+    same: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so."""
+    """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so.
+
+    `alone`: there was nothing to ask beside the reply.
+    """
 
     reading: join.Reading
     asked: GuestReply
     probes: Mapping[str, Probe]
     probing: bool
+    alone: bool = True
 
 
 class Interviewer:
@@ -98,9 +136,18 @@ class Interviewer:
         #: May be exchanged: what is asked from then on goes by the new ones.
         self.settings = settings
 
-    def ask(self, vm: VmRef, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory) -> Answer:
+    def ask(
+        self, domain: Domain, description: domxml.DomainDescription, old: VmEntry | None, memory: PassMemory
+    ) -> Answer:
         """The guest's interfaces, verified as far as the agent allows. Raises `AgentFailure`, `NotFound`."""
-        reply = self._interfaces(vm, description)
+        vm = domain.vm
+        raw = self._command(vm, agent.INTERFACES_REQUEST)
+        repeated, memory.reply = memory.reply, digest(raw)
+        inputs = Inputs(domain, description, memory.config, old, memory.join, memory.capabilities, self.settings)
+        if memory.reply == repeated and not memory.booted and inputs == memory.inputs:
+            # What comes of a pass depends on the reply and on these, the last result among them: it is known.
+            return Answer((), memory.join, None, (), inputs, same=True)
+        reply = agent.parse_interfaces(raw, keep={nic.mac for nic in description.nics})
         capabilities = self._capabilities(vm, memory)
         probing = self.settings.probe == "auto" and all(capabilities.allows(name) for name in _FILE_COMMANDS)
         reading = join.Reading(description.nics, reply, memory.join)
@@ -115,7 +162,9 @@ class Interviewer:
             asked=looked.asked,
             previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
         )
-        return Answer(joined, remembered, capabilities.version, looked.reading.reply.faults)
+        # A guest at work never repeats itself: for it nothing is kept. What sysfs says is no part of the inputs.
+        kept = inputs if memory.reply == repeated and looked.alone else None
+        return Answer(joined, remembered, capabilities.version, looked.reading.reply.faults, kept)
 
     def _interfaces(self, vm: VmRef, description: domxml.DomainDescription) -> GuestReply:
         raw = self._command(vm, agent.INTERFACES_REQUEST)
@@ -138,11 +187,12 @@ class Interviewer:
         Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
         thrown away, and asked anew a few times; then the next pass goes on.
         """
-        asked, probes = reading.reply, dict[str, Probe]()
+        asked, probes, alone = reading.reply, dict[str, Probe](), True
         for _ in range(PROBE_ROUNDS):
             names = join.questions(reading, probes)
             if not names:
                 break
+            alone = False
             try:
                 probes.update(self._look_at(vm, names, reading.reply, memory, contested=set(probes)))
             except AgentFailure as error:
@@ -151,12 +201,12 @@ class Interviewer:
                 name = printable(vm.name)
                 _log.info("%s: the agent lets nothing be verified: %s", name, error.message, extra=about(vm))
                 memory.capabilities = replace(self._capabilities(vm, memory), commands=frozenset())
-                return _Looked(reading, reading.reply, {}, probing=False)
+                return _Looked(reading, reading.reply, {}, probing=False, alone=False)
             again = self._interfaces(vm, description)
             if not join.same_shape(reading.reply, again):
                 asked, probes = again, {}
             reading = join.Reading(description.nics, again, memory.join)
-        return _Looked(reading, asked, probes, probing=True)
+        return _Looked(reading, asked, probes, probing=True, alone=alone)
 
     def _look_at(
         self, vm: VmRef, names: Sequence[str], reply: GuestReply, memory: PassMemory, *, contested: Collection[str]

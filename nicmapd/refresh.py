@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
 from nicmapd.entries import Entries, Heard
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable, without_frames
-from nicmapd.interview import Answer, Interviewer, PassMemory
+from nicmapd.interview import Answer, Interviewer, PassMemory, digest
 from nicmapd.keeper import Keeper
 from nicmapd.logs import about
 from nicmapd.model import (
@@ -117,14 +116,16 @@ class Refresher:
         except NotFound:
             return self._remove(vm, started)
         old = self._board.entry(vm.uuid)
-        heard = Heard(domain, description, memory.config, answer, failure)
-        last_success = functools.partial(self._last_success, vm.uuid)
-        entry = self._entries.after(old, heard, self._clock.now(), last_success=last_success)
+        if old is not None and answer is not None and answer.same:
+            entry = old
+        else:
+            heard = Heard(domain, description, memory.config, answer, failure)
+            last_success = functools.partial(self._last_success, vm.uuid)
+            entry = self._entries.after(old, heard, self._clock.now(), last_success=last_success)
         self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
-        memory.domain = domain if answer is not None else None
-        if answer is not None:
-            memory.join, memory.booted = answer.memory, False
-        return self._settle(old, entry, told, asked=asked, answered=answer is not None, started=started)
+        outcome = self._settle(old, entry, told, asked=asked, answered=answer is not None, started=started)
+        memory.follow(domain, answer)
+        return outcome
 
     # -- what libvirt says
 
@@ -147,14 +148,14 @@ class Refresher:
         if memory.domain is not None and memory.description is not None and now - memory.xml_at < self._xml_seconds:
             return memory.description
         xml = self._hypervisor.domain_xml(uuid)
-        digest = _digest(xml)
-        if memory.description is None or digest != memory.xml_digest:
+        found = digest(xml)
+        if memory.description is None or found != memory.xml_digest:
             memory.domain = None
             try:
                 memory.description = domxml.parse_domain(xml)
             except Invalid as error:
                 raise Unavailable(f"libvirt's XML of domain {uuid} cannot be read: {error.message}") from error
-            memory.xml_digest = digest
+            memory.xml_digest = found
         memory.xml_at = now
         return memory.description
 
@@ -171,9 +172,9 @@ class Refresher:
             return
         try:
             xml = self._hypervisor.config_xml(domain.vm.uuid)
-            digest = _digest(xml)
-            if digest != memory.config_digest:
-                memory.config, memory.config_digest = domxml.parse_domain(xml), digest
+            found = digest(xml)
+            if found != memory.config_digest:
+                memory.config, memory.config_digest = domxml.parse_domain(xml), found
             memory.config_at = now
         except (Invalid, Unavailable) as error:
             name = printable(domain.vm.name)
@@ -210,7 +211,7 @@ class Refresher:
     ) -> tuple[Answer | None, AgentFailure | None]:
         """The guest's answer, or why there is none. Raises `NotFound`."""
         try:
-            return self._interviewer.ask(domain.vm, description, self._board.entry(domain.vm.uuid), memory), None
+            return self._interviewer.ask(domain, description, self._board.entry(domain.vm.uuid), memory), None
         except AgentFailure as error:
             failure = without_frames(self._interviewer.look_closer(domain.vm, error))
             if failure.state == AgentState.DISABLED:
@@ -292,12 +293,6 @@ class Refresher:
 def only_met(entry: VmEntry) -> bool:
     """Whether this is what `Refresher.meet` has made known: no pass has been there yet, and the store has nothing."""
     return entry.agent.state is AgentState.UNKNOWN
-
-
-def _digest(xml: str) -> bytes:
-    """Tells whether a text is the one of before. A collision would have to be written into the domain XML by somebody
-    who may change it anyway."""
-    return hashlib.blake2b(xml.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:

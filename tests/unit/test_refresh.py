@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +15,17 @@ from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, Unavailable
 from nicmapd.interview import PassMemory
 from nicmapd.keeper import Keeper
-from nicmapd.model import AgentState, ChangeKind, DomainState, Freshness, NameSource, NameState, Outcome, Verdict
+from nicmapd.model import (
+    AgentState,
+    ChangeKind,
+    DomainState,
+    Freshness,
+    NameSource,
+    NameState,
+    Outcome,
+    Verdict,
+    VmEntry,
+)
 from nicmapd.refresh import CONFIG_SECONDS, XML_SECONDS, Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
@@ -159,6 +170,84 @@ def test_a_settled_pass_asks_libvirt_for_the_xml_alone(bench: Bench) -> None:
     bench.run(vm)
     again = ["domain_xml", "domain", "config_xml"]
     assert bench.hypervisor.asked == again, "other XML: libvirt is asked what it is"
+
+
+def at_rest(bench: Bench, vm: FakeVm) -> VmEntry:
+    """A guest whose counters stand still, once that is known; the entry that passes leave as it is."""
+    vm.raw = bench.hypervisor.agent_command(vm.uuid, '{"execute": "guest-network-get-interfaces"}', timeout=1)
+    for _ in range(3):
+        assert bench.run(vm).answered
+    entry = bench.board.entry(vm.uuid)
+    assert entry is not None
+    outcome = bench.run(vm)
+    assert outcome.sentence == "web1: 2 of 2 NICs named, nothing new"
+    assert bench.board.entry(vm.uuid) is entry, "it has not been made anew"
+    return entry
+
+
+def _renamed(_bench: Bench, vm: FakeVm) -> None:
+    assert vm.raw is not None
+    vm.raw = vm.raw.replace('"eth1"', '"ens7"')
+
+
+def _other_xml(_bench: Bench, vm: FakeVm) -> None:
+    vm.nics[0].link = "down"
+
+
+def _rebooted(bench: Bench, vm: FakeVm) -> None:
+    bench.memories[vm.uuid].guest_booted()
+
+
+def _reconnected(bench: Bench, vm: FakeVm) -> None:
+    bench.memories[vm.uuid].agent_restarted()
+
+
+def _other_settings(bench: Bench, _vm: FakeVm) -> None:
+    bench.refresher.configure(AgentConfig(timeout=1, probe="never"))
+
+
+def _failed_between(bench: Bench, vm: FakeVm) -> None:
+    vm.failure = AgentFailure("busy", state="busy")
+    bench.run(vm)
+    assert bench.state(vm) is AgentState.BUSY
+    vm.failure = None
+
+
+def _forgotten(bench: Bench, vm: FakeVm) -> None:
+    bench.board.drop(vm.uuid)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [_renamed, _other_xml, _rebooted, _reconnected, _other_settings, _failed_between, _forgotten],
+)
+def test_the_pass_before_over_again_is_not_worked_out_again(
+    bench: Bench, happens: Callable[[Bench, FakeVm], None]
+) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    entry = at_rest(bench, vm)
+    happens(bench, vm)
+    bench.run(vm)
+    found = bench.board.entry(vm.uuid)
+    assert found is not None
+    assert found is not entry, "what is other now is worked out"
+    assert bench.state(vm) is AgentState.OK
+    other = make()
+    other.hypervisor.vms = bench.hypervisor.vms
+    other.run(vm)
+    anew = other.board.entry(vm.uuid)
+    assert anew is not None
+    assert [(nic.nic, nic.naming.name) for nic in found.nics] == [(nic.nic, nic.naming.name) for nic in anew.nics]
+
+
+def test_what_a_full_disk_kept_back_is_written_by_a_pass_with_nothing_new(bench: Bench) -> None:
+    vm = bench.hypervisor.add("web1", nics=2)
+    bench.store.fault = Unavailable("no space")
+    at_rest(bench, vm)
+    assert bench.keeper.unsaved() == [vm.uuid]
+    bench.store.fault = None
+    assert bench.run(vm).written
+    assert [stored.entry for stored in bench.store.load()] == bench.board.entries()
 
 
 def test_passes_in_quick_succession_read_the_xml_once(bench: Bench) -> None:
