@@ -1,9 +1,10 @@
 """Timers on APScheduler: one-shot per VM, periodic for the host. They only call back; they never do the work.
 
-What shapes this (APScheduler 3.11): its default grace of 1 s skips late runs silently, so there is none here; plain
-functions run in a thread pool that a few hung calls would exhaust, so every callback is wrapped in a coroutine and
-runs in the event loop; it computes with wall-clock times, so a clock that is set back would stop all polling until the
-old time has come again, and `_watch_clock` moves the jobs back with it.
+What shapes this (APScheduler 3.11): its default grace of 1 s skips late runs silently, so there is none here; its usual
+executors are a thread pool, which a few hung calls would exhaust, and a task for each run, which costs more than all
+that is done in it, so jobs run where they fall due and only hand their callback to the event loop; it computes with
+wall-clock times, so a clock that is set back would stop all polling until the old time has come again, and
+`_watch_clock` moves the jobs back with it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -29,15 +31,29 @@ CLOCK_STEP_SECONDS = 0.5
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-async def _call(callback: Callable[[], None]) -> None:
-    callback()
-
-
 class _Parking(BaseTrigger):  # type: ignore[misc]
     """Keeps a job that has run, for its next time: to make a new one costs more than all the rest of a timer."""
 
     def get_next_fire_time(self, _previous: datetime | None, _now: datetime) -> datetime:
         return _NEVER
+
+
+class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]
+    """Looks for what is due once in a turn of the loop, however many timers were moved in it. APScheduler would look,
+    and wake the loop by a system call, for each of them."""
+
+    _woken = False
+
+    def wakeup(self) -> None:
+        if not self._woken and self._eventloop is not None:
+            self._woken = True
+            self._eventloop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._woken = False
+        if self._eventloop is not None:  # else it was shut down in this turn
+            self._stop_timer()
+            self._start_timer(self._process_jobs())
 
 
 class Timers:
@@ -46,9 +62,12 @@ class Timers:
     def __init__(self) -> None:
         # Its INFO lines tell of every job added and run: noise here.
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
-        self._scheduler = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        self._scheduler = _Scheduler(
+            timezone=UTC,
+            executors={"default": DebugExecutor()},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
+        self._loop = asyncio.get_running_loop()
         self._once: dict[str, Job] = {}
         self._callbacks: dict[str, Callable[[], None]] = {}
         self._clock_check: asyncio.TimerHandle | None = None
@@ -75,17 +94,20 @@ class Timers:
             job.modify(next_run_time=when)
             return
         self._once[name] = self._scheduler.add_job(
-            self._call_once,
+            self._fire,
             _Parking(),
             args=(name,),
             id=name,
             name=name,
             next_run_time=when,
-            max_instances=3,  # a callback may start its own timer anew: with 1 that would be skipped, for ever
             replace_existing=True,
         )
 
-    async def _call_once(self, name: str) -> None:
+    def _fire(self, name: str) -> None:
+        # Not called here: it may start its own timer anew, and APScheduler still has to park it.
+        self._loop.call_soon(self._call_once, name)
+
+    def _call_once(self, name: str) -> None:
         callback = self._callbacks.pop(name, None)
         if callback is not None:
             callback()
@@ -93,7 +115,7 @@ class Timers:
     def every(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
         """Calls back every `seconds`, the first time after that long."""
         self._scheduler.add_job(
-            _call,
+            self._loop.call_soon,
             IntervalTrigger(seconds=max(1, round(seconds))),
             args=(callback,),
             id=name,
