@@ -30,6 +30,9 @@ SIZES = (3, 30, 2000)
 #: Seconds in which a size is measured, pass after pass.
 MEASURED = 1.5
 
+#: Stands where the counter of a reply goes.
+_MARK = "packets"
+
 
 def run(report: Report, ground: Ground) -> None:
     for size in SIZES:
@@ -39,14 +42,20 @@ def run(report: Report, ground: Ground) -> None:
             "ms",
             f"an unchanged pass over {size} interfaces: parse, join, compare; no libvirt",
         )
+    at_rest = _pass_over(SIZES[1], busy=False) * 1000
+    report.add(
+        "join.rest_ms", at_rest, "ms", f"the same, {SIZES[1]} interfaces of a guest at rest: no counter has moved"
+    )
     _bond(report, ground)
 
 
 class _Crowded(SimulatedHypervisor):
-    """One guest whose reply has so many interfaces: its NICs, and containers' veth pairs."""
+    """One guest whose reply has so many interfaces: its NICs, and containers' veth pairs. `busy`: one of them carries
+    a packet from reply to reply."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, busy: bool) -> None:
         super().__init__(1)
+        self._packets, self._busy = 0, busy
         (self.only,) = self.domains()
         listed = json.loads(super().agent_command(self.only.vm.uuid, agent.INTERFACES_REQUEST, timeout=1))["return"]
         plain = listed[-1]
@@ -54,17 +63,19 @@ class _Crowded(SimulatedHypervisor):
             mac = f"8a:00:00:00:{number >> 8:02x}:{number & 255:02x}"
             address = {"ip-address-type": "ipv6", "ip-address": f"fe80::8a:{number:x}", "prefix": 64}
             listed.append({**plain, "name": f"veth{number:07x}", "hardware-address": mac, "ip-addresses": [address]})
-        self._reply = json.dumps({"return": listed})
+        listed[-1] = {**listed[-1], "statistics": {**listed[-1]["statistics"], "rx-packets": _MARK}}
+        self._before, _, self._behind = json.dumps({"return": listed}).partition(json.dumps(_MARK))
 
     def agent_command(self, uuid: str, command: str, *, timeout: int) -> str:
         if command == agent.INTERFACES_REQUEST:
-            return self._reply
+            self._packets += self._busy
+            return f"{self._before}{1_000_000 + self._packets}{self._behind}"
         return super().agent_command(uuid, command, timeout=timeout)
 
 
-def _pass_over(size: int) -> float:
+def _pass_over(size: int, *, busy: bool = True) -> float:
     """CPU seconds of a settled pass over that many interfaces, the median."""
-    hypervisor = _Crowded(size)
+    hypervisor = _Crowded(size, busy=busy)
     refresher, board = _refresher(hypervisor)
     memory, taken = PassMemory(), []
     refresher.run(hypervisor.only.vm, memory)
@@ -87,7 +98,15 @@ def _refresher(hypervisor: SimulatedHypervisor | _Counting) -> tuple[Refresher, 
     board = Board(clock)
     keeper = Keeper(MemoryStore(host=hypervisor.host), board, clock=clock)
     settings = AgentConfig()
-    made = Refresher(hypervisor, keeper, board, clock=clock, settings=settings, new_id=lambda: f"nic{next(numbers)}")
+    made = Refresher(
+        hypervisor,
+        keeper,
+        board,
+        clock=clock,
+        settings=settings,
+        new_id=lambda: f"nic{next(numbers)}",
+        xml_seconds=0,
+    )
     return made, board
 
 

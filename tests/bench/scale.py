@@ -27,10 +27,9 @@ def run(report: Report) -> None:
         for guests, interval in SIZES.items():
             report.say(f"{guests} simulated guests start")
             runs[guests] = stack.enter_context(_Simulation(guests, interval))
+            runs[guests].answer()  # the first one, of the settling series that follows a start
+            runs[guests].stop()
         report.say("they poll in turns")
-        for simulation in runs.values():
-            simulation.answer()  # the first one, of the settling series that follows a start
-            simulation.stop()
         rounds = [{guests: simulation.turn() for guests, simulation in runs.items()} for _ in range(ROUNDS)]
     _tell(report, rounds, runs[max(SIZES)].cold)
 
