@@ -9,7 +9,7 @@ import json
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import libvirt
@@ -80,6 +80,15 @@ def test_01_a_hung_agent_keeps_its_names_with_their_age_and_is_asked_less(daemon
     fresh(daemon, "web1", within=15)
 
 
+def all_known(daemon: Nicmapd, guests: Sequence[Guest]) -> bool:
+    """Whether these VMs are in the map with their NICs; 404 until then."""
+    found = {guest.name: daemon.get(f"/vms/{guest.name}/interfaces") for guest in guests}
+    return all(
+        status == 200 and [nic["mac"] for nic in body["items"]] == list(guest.macs)
+        for guest, (status, body) in zip(guests, found.values(), strict=True)
+    )
+
+
 def test_02_many_hung_agents_cost_the_healthy_ones_and_virsh_nothing(
     lab: LabHost, lab_guests: LabGuests, db1: Guest
 ) -> None:
@@ -95,6 +104,10 @@ def test_02_many_hung_agents_cost_the_healthy_ones_and_virsh_nothing(
         begun = time.monotonic()
         subprocess.run(["virsh", "-c", lab.uri, "dumpxml", "db1"], check=True, capture_output=True)
         assert time.monotonic() - begun < 2
+        with Nicmapd(lab.uri) as anew:
+            # Each of their passes takes seconds, but that they are there, and with which NICs, takes none.
+            eventually(lambda: all_known(anew, hung), within=1.5, what="all VMs are known")
+            assert {nic["name"] for guest in hung for nic in anew.nics(guest.name)} == {None}
         for guest in hung:
             guest.resume_agent()
             daemon.get(f"/vms/{guest.name}/refresh", method="POST")
