@@ -15,7 +15,7 @@ from nicmapd.cli import program
 from nicmapd.errors import AgentFailure
 from nicmapd.model import Change, ChangeKind
 from tests.fakes.serving import serving
-from tests.fakes.world import HOUR, World, make_world, named, uuid_of
+from tests.fakes.world import HOUR, World, empty_world, make_world, named, uuid_of
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,15 @@ def nicmapctl(host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> R
 
 
 # -- list
+
+
+def test_an_empty_list_says_whether_that_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = empty_world()
+    with serving(world, tmp_path) as running:
+        nicmapctl = runner(running.path, capsys)
+        assert nicmapctl("list")[2].endswith("there are no NICs\n")
+        world.service.degrade("nobody listens")
+        assert nicmapctl("list")[2].endswith("no NICs are known: no connection to libvirt: nobody listens\n")
 
 
 def test_list_of_a_vm(nicmapctl: Run) -> None:

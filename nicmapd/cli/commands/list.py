@@ -46,7 +46,13 @@ def command(
     listing.show(session, found, form=form, chosen=chosen, headers=headers)
     if not found and not session.json:
         filtered = any(value for key, value in query.items() if key != "at")
-        session.note("no NIC fits" if filtered else "there are no NICs")
+        session.note("no NIC fits" if filtered else _why_none(session))
+
+
+def _why_none(session: Session) -> str:
+    """That there are no NICs, or that it is not known whether there are."""
+    reasons = session.client.get("status")["reasons"]
+    return f"no NICs are known: {words.text(reasons[0])}" if reasons else "there are no NICs"
 
 
 def _watch(
