@@ -27,7 +27,7 @@ from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
-from nicmapd.watched import Forget, Watched, forgets, lane_of
+from nicmapd.watched import FirstComparison, Forget, Watched, forgets, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +79,7 @@ class Watcher:
         self._stopping = False
         self._resyncing = False
         self._came = float("-inf")
-        self._synced = asyncio.Event()
-        self._unmet: set[str] | None = None
+        self._first = FirstComparison()
         self._passes = 0
         self._last_finished: float | None = None
         self._lag = 0.0
@@ -195,10 +194,9 @@ class Watcher:
         finally:
             self._resyncing = False
         found = {domain.vm.uuid: domain for domain in domains}
-        if not self._synced.is_set():
+        if not self._first.over:
             _log.info("%d domains in libvirt, %d in the store", len(found), len(self._board))
-            self._unmet = {uuid for uuid in found if self._board.entry(uuid) is None}
-            self._note_met(None)
+            self._first.begin(uuid for uuid in found if self._board.entry(uuid) is None)
         for uuid in sorted(found, key=self._turn):
             self._compare_one(found[uuid])
         known = {entry.vm.uuid: entry.vm for entry in self._board.entries()}
@@ -206,14 +204,6 @@ class Watcher:
             if uuid not in found:
                 self._look(self._watch(vm))
         self._write_unsaved()
-
-    def _note_met(self, uuid: str | None) -> None:
-        """The map is whole once all that the first comparison found is in it, or cannot be looked at."""
-        if self._unmet is not None:
-            self._unmet.discard(uuid or "")
-            if not self._unmet:
-                self._unmet = None
-                self._synced.set()
 
     def _turn(self, uuid: str) -> tuple[bool, float]:
         """Who is not known yet comes first, which takes a millisecond; then who answered last: it will again."""
@@ -293,13 +283,11 @@ class Watcher:
         elif watched.forget is Forget.DOMAIN:
             watched.memory.domain_changed()
         watched.forget = Forget.NOTHING
-        waiters: list[asyncio.Future[Outcome]] = []
-        known = self._board.entry(watched.vm.uuid) is not None
-        if known:  # else they wait for the pass after this
-            waiters, watched.waiters = watched.waiters, waiters
+        waiters, watched.waiters = watched.waiters, []
         self._in_flight.add(watched.vm.uuid)
         suspect = watched.pace.suspect
         self._suspects_in_flight += suspect
+        known = self._board.entry(watched.vm.uuid) is not None
         work = self._refresher.run if known else self._refresher.meet
         run = self._pool.submit(work, watched.vm, watched.memory)
         run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, waiters, suspect))
@@ -330,7 +318,9 @@ class Watcher:
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
-        self._note_met(watched.vm.uuid)
+        self._first.looked_at(watched.vm.uuid)
+        if outcome is not None and outcome.agent is AgentState.UNKNOWN and not self._stopping:
+            watched.waiters, waiters = [*waiters, *watched.waiters], []  # met is not asked: the next pass is theirs
         if not self._stopping:
             self._finish(watched, outcome)
         for waiter in waiters:
@@ -396,5 +386,5 @@ class Watcher:
 
     @property
     def synced(self) -> bool:
-        """Whether everything has been compared with libvirt once."""
-        return self._synced.is_set()
+        """Whether the map has all that libvirt had at the first comparison."""
+        return self._first.over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -41,6 +42,26 @@ class Watched:
     told_at: float | None = None
     following: float | None = None
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+
+class FirstComparison:
+    """Whether all that the first comparison with libvirt found has been looked at: until then the map may lack a VM."""
+
+    def __init__(self) -> None:
+        self._left: set[str] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._left is not None and not self._left
+
+    def begin(self, unknown: Iterable[str]) -> None:
+        """libvirt has been compared with; these UUIDs are not in the map."""
+        self._left = set(unknown)
+
+    def looked_at(self, uuid: str) -> None:
+        """It is in the map now, or cannot be."""
+        if self._left is not None:
+            self._left.discard(uuid)
 
 
 def lane_of(watched: Watched, *, urgent: bool) -> Lane:
