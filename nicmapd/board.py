@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nicmapd.errors import Ambiguous, NotFound
-from nicmapd.model import Contact, DomainState, Freshness, NameState, NicEntry, Verdict, VmEntry
+from nicmapd.model import AgentState, Contact, DomainState, Freshness, NameState, NicEntry, Verdict, VmEntry
 from nicmapd.ports import Clock
 from nicmapd.text import clean
 
 #: A VM is stale once its last success is older than this many expected intervals: one missed poll is jitter.
 STALE_AFTER_INTERVALS = 2.0
+
+
+def only_met(entry: VmEntry) -> bool:
+    """Whether this is what `Refresher.meet` has made known: no pass has been there yet, and the store has nothing."""
+    return entry.agent.state is AgentState.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,9 +142,11 @@ class Interviewer:
         """The guest's interfaces, verified as far as the agent allows. Raises `AgentFailure`, `NotFound`."""
         vm = domain.vm
         raw = self._command(vm, agent.INTERFACES_REQUEST)
+        # Whatever breaks this pass off: what was made of another reply is not what is made of this one.
+        before, memory.inputs = memory.inputs, None
         repeated, memory.reply = memory.reply, digest(raw)
         inputs = Inputs(domain, description, memory.config, old, memory.join, memory.capabilities, self.settings)
-        if memory.reply == repeated and not memory.booted and inputs == memory.inputs:
+        if memory.reply == repeated and not memory.booted and inputs == before:
             # What comes of a pass depends on the reply and on these, the last result among them: it is known.
             return Answer((), memory.join, None, (), inputs, same=True)
         reply = agent.parse_interfaces(raw, keep={nic.mac for nic in description.nics})

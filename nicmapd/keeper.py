@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nicmapd.board import Board
+from nicmapd.board import Board, only_met
 from nicmapd.errors import NicmapError, Unavailable
 from nicmapd.model import Change, ChangeKind, FeedItem, VmEntry
 from nicmapd.ports import Clock, NicStore
@@ -141,7 +141,11 @@ class Keeper:
         """Writes what is still unsaved, as far as that works: at the stop, when no pass runs any more."""
         for uuid, changes in list(self._unsaved.items()):
             entry = self._board.entry(uuid)
-            if not (self._save_removal(uuid, changes) if entry is None else self._save(entry, changes)):
+            if entry is None or only_met(entry):  # the one that it was is gone, and of a new one nothing is known yet
+                written = self._save_removal(uuid, changes)
+            else:
+                written = self._save(entry, changes)
+            if not written:
                 return  # the rest would fail, too
 
     def note(self, change: Change) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from nicmapd import changes, domxml
-from nicmapd.board import Board
+from nicmapd.board import Board, only_met
 from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
 from nicmapd.entries import Entries, Heard
@@ -85,7 +85,7 @@ class Refresher:
         """
         started = self._clock.monotonic()
         try:
-            domain, description = self._look(vm.uuid, memory)
+            domain, description = self._look_at_host(vm.uuid, memory)
         except NotFound:
             return self._remove(vm, started)
         if self._reason_not_to_ask(domain, description, memory) is not None:
@@ -131,9 +131,7 @@ class Refresher:
 
     def _look(self, uuid: str, memory: PassMemory) -> tuple[Domain, domxml.DomainDescription]:
         """What libvirt says now; in a settled pass its XML alone, which is most of what libvirt has to do for us."""
-        description = self._describe(uuid, memory)
-        domain = memory.domain or self._hypervisor.domain(uuid)
-        self._look_ahead(domain, memory)
+        domain, description = self._look_at_host(uuid, memory)
         if domain.state is not DomainState.RUNNING:
             return domain, description
         # Before the guest is asked: what it changes after that must be told by an event again.
@@ -141,6 +139,13 @@ class Refresher:
         if not used:
             return domain, description
         return domain, replace(description, nics=tuple(_with_mac(nic, used) for nic in description.nics))
+
+    def _look_at_host(self, uuid: str, memory: PassMemory) -> tuple[Domain, domxml.DomainDescription]:
+        """What libvirt says of itself, without a word to the VM's QEMU, whose monitor may hang."""
+        description = self._describe(uuid, memory)
+        domain = memory.domain or self._hypervisor.domain(uuid)
+        self._look_ahead(domain, memory)
+        return domain, description
 
     def _describe(self, uuid: str, memory: PassMemory) -> domxml.DomainDescription:
         """What the XML says. Forgets the domain if that is not what it said before."""
@@ -225,9 +230,12 @@ class Refresher:
     ) -> tuple[Change, ...]:
         """Makes known which NICs libvirt has now, before the guest is asked, which may hang: what changed."""
         old = self._board.entry(domain.vm.uuid)
-        if old is None or only_met(old) or tuple(one.nic for one in old.nics) == description.nics:
+        if old is None or tuple(one.nic for one in old.nics) == description.nics:
             return ()
         entry = self._entries.host_side(old, Heard(domain, description, memory.config), self._clock.now())
+        if only_met(old):
+            self._board.put(entry)
+            return ()
         different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
         self._keeper.keep(old, entry, different)
         return different
@@ -288,11 +296,6 @@ class Refresher:
             gone=True,
             seconds=self._clock.monotonic() - started,
         )
-
-
-def only_met(entry: VmEntry) -> bool:
-    """Whether this is what `Refresher.meet` has made known: no pass has been there yet, and the store has nothing."""
-    return entry.agent.state is AgentState.UNKNOWN
 
 
 def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:

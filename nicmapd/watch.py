@@ -27,7 +27,7 @@ from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
-from nicmapd.watched import FirstComparison, Forget, Watched, forgets, lane_of
+from nicmapd.watched import Comparison, Forget, Watched, forgets, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Watcher:
         self._stopping = False
         self._resyncing = False
         self._came = float("-inf")
-        self._first = FirstComparison()
+        self._comparison = Comparison()
         self._passes = 0
         self._last_finished: float | None = None
         self._lag = 0.0
@@ -118,6 +118,10 @@ class Watcher:
             self._spawn(self._drained.wait())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+        for watched in self._watched.values():
+            for waiter in watched.waiters:
+                if not waiter.done():
+                    waiter.set_exception(Unavailable("nicmapd is stopping"))
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._side.shutdown(wait=False, cancel_futures=True)
         self._writer.shutdown(wait=False, cancel_futures=True)
@@ -142,6 +146,7 @@ class Watcher:
         self._meter.told(event.kind)
         if event.kind is EventKind.CONNECTED:
             self._came = self._clock.monotonic()
+            self._comparison = Comparison()
             for watched in self._watched.values():
                 watched.forget = max(watched.forget, Forget.AGENT)  # it may have restarted while nobody told us
                 watched.pace.libvirt_came(self._came)
@@ -194,9 +199,9 @@ class Watcher:
         finally:
             self._resyncing = False
         found = {domain.vm.uuid: domain for domain in domains}
-        if not self._first.over:
+        if not self._comparison.over:
             _log.info("%d domains in libvirt, %d in the store", len(found), len(self._board))
-            self._first.begin(uuid for uuid in found if self._board.entry(uuid) is None)
+            self._comparison.begin(uuid for uuid in found if self._board.entry(uuid) is None)
         for uuid in sorted(found, key=self._turn):
             self._compare_one(found[uuid])
         known = {entry.vm.uuid: entry.vm for entry in self._board.entries()}
@@ -318,7 +323,8 @@ class Watcher:
         watched.running = False
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
-        self._first.looked_at(watched.vm.uuid)
+        if outcome is not None or self._hypervisor.status().connected:  # else the next comparison looks for it again
+            self._comparison.looked_at(watched.vm.uuid)
         if outcome is not None and outcome.agent is AgentState.UNKNOWN and not self._stopping:
             watched.waiters, waiters = [*waiters, *watched.waiters], []  # met is not asked: the next pass is theirs
         if not self._stopping:
@@ -386,5 +392,5 @@ class Watcher:
 
     @property
     def synced(self) -> bool:
-        """Whether the map has all that libvirt had at the first comparison."""
-        return self._first.over
+        """Whether the map has all that libvirt had when it was last connected."""
+        return self._comparison.over

@@ -44,8 +44,8 @@ class Watched:
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
 
-class FirstComparison:
-    """Whether all that the first comparison with libvirt found has been looked at: until then the map may lack a VM."""
+class Comparison:
+    """Whether all that the first comparison after a connect found has been looked at, so that no VM is missing."""
 
     def __init__(self) -> None:
         self._left: set[str] | None = None

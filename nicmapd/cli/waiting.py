@@ -62,18 +62,31 @@ class Waiting:
         self._end = clock() + seconds
 
     def pin(self) -> str:
-        """UUID of the VM, which is meant from here on, whatever it is called later. One that is not there is waited for
-        as long as the daemon cannot know all. Raises `NotFound`, `NotYet`."""
-        pause = _SOONEST
+        """UUID of the VM, which is meant from here on, whatever it is called later. Raises as `find`."""
+        self._vm = self._sure("vms", self._vm)["uuid"]
+        return self._vm
+
+    def find(self, nic: str) -> Any:
+        """The NIC as it is now. What is not there is waited for as long as the daemon cannot know all.
+
+        Raises `NotFound` once that is sure, `NotYet`, `Unreachable` if there is no daemon to begin with.
+        """
+        return self._sure("vms", self._vm, "interfaces", nic)
+
+    def _sure(self, *path: str) -> Any:
+        pause, patient = _SOONEST, False
         while True:
             try:
-                self._vm = self._client.get("vms", self._vm)["uuid"]
+                return self._client.get(*path)
             except NotFound as error:
-                if not error.details.get("incomplete"):
+                if "incomplete" not in error.details:
                     raise
-                pause = self._rest(pause, error.message)
-            else:
-                return self._vm
+                patient, reason = True, error.message
+            except (Unreachable, TimedOut) as error:
+                if not patient:
+                    raise
+                reason = error.message  # it goes while it is waited for, and comes back
+            pause = self._rest(pause, reason)
 
     def until(self, nic: str, wanted: Callable[[Any], bool], what: str) -> Any:
         """The NIC, as soon as it is there and `wanted` holds. Raises `NotYet`; `Ambiguous` for a MAC of two NICs."""
@@ -107,8 +120,10 @@ class Waiting:
                     etag = answer.etag
                     if answer.document["id"] != nic["id"]:
                         return
-            except NotFound:
-                return
+            except NotFound as error:
+                if "incomplete" not in error.details:
+                    return
+                etag = None
             except (Unreachable, TimedOut):
                 etag = None
             pause = self._rest(pause, f"{printable(nic['name'] or nic['mac'])} is still attached")

@@ -18,8 +18,10 @@ import pytest
 
 from nicmapd.api import create_app
 from nicmapd.cli import program
+from nicmapd.cli.waiting import Waiting
 from nicmapd.client import Client
-from nicmapd.model import NicAddress
+from nicmapd.errors import NotFound, Unreachable
+from nicmapd.model import AgentState, AgentStatus, Naming, NicAddress
 from tests.fakes.changing import Scripted, problem
 from tests.fakes.dialogue import dialogue
 from tests.fakes.serving import serving
@@ -327,6 +329,33 @@ def test_wait_is_patient_while_the_daemon_does_not_know_all_vms(host: Host, want
     if wanted == "present":
         assert host.run("wait", "new", "eth0", "--timeout", "20")[0] == 0
     later.join()
+
+
+def test_a_guest_that_was_not_asked_yet_has_not_lost_a_nic(host: Host) -> None:
+    entry = host.world.vm(61, "met", [host.world.nic(61, 0, Naming())])
+    status = AgentStatus(AgentState.UNKNOWN, host.world.clock.now(), "the guest has not been asked yet")
+    host.world.board.put(replace(entry, agent=status))
+    code, _, err = host.run("wait", "met", "eth0", "--for", "gone", "--timeout", "0")
+    assert (code, "the guest has not been asked yet" in err) == (3, True)
+    code, _, err = host.run("show", "met", "eth0", "--json")
+    assert (code, json.loads(err)["incomplete"]) == (10, [status.message])
+
+
+def test_a_restart_of_the_daemon_ends_no_wait_for_a_vm() -> None:
+    answers: list[Any] = [NotFound("not yet", incomplete=["no libvirt"]), Unreachable("nobody"), {"uuid": "u"}]
+
+    class Restarting:
+        def get(self, *_path: str) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    waiting = Waiting(Restarting(), "web1", seconds=5, sleep=lambda _seconds: None)  # type: ignore[arg-type]
+    assert waiting.pin() == "u"
+    answers[:] = [Unreachable("nobody")]
+    with pytest.raises(Unreachable):
+        waiting.pin()
 
 
 def test_wait_that_times_out_says_how_it_is(host: Host) -> None:

@@ -71,8 +71,8 @@ class Bench:
         return entry.agent.state
 
 
-def make(*, settings: AgentConfig | None = None) -> Bench:
-    clock, hypervisor = FakeClock(), FakeHypervisor()
+def make(*, settings: AgentConfig | None = None, hypervisor: FakeHypervisor | None = None) -> Bench:
+    clock, hypervisor = FakeClock(), hypervisor or FakeHypervisor()
     board, store = Board(clock), BrittleStore(host=hypervisor.host)
     keeper = Keeper(store, board, clock=clock)
     numbers = itertools.count()

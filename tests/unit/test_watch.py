@@ -414,16 +414,3 @@ async def test_a_failed_pass_lets_go_of_what_it_worked_with() -> None:
             assert [line for line in hypervisor.lines if line() is not None] == []
     finally:
         gc.enable()
-
-
-@run
-async def test_who_waits_for_a_vm_that_cannot_be_met_is_told_so() -> None:
-    hypervisor = _Held()
-    vm = hypervisor.add("web1")
-    async with watching(hypervisor) as running:
-        hypervisor.connect()
-        await until(lambda: running.names(vm.uuid) == ["eth0"])
-        running.board.drop(vm.uuid)
-        hypervisor.broken = True
-        with pytest.raises(Unavailable, match="it broke off"):
-            await asyncio.wait_for(running.watcher.refresh(vm.uuid), timeout=5)

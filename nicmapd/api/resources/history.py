@@ -14,6 +14,7 @@ from nicmapd.api.context import Context
 from nicmapd.api.forms import rendering
 from nicmapd.api.paths import segment
 from nicmapd.api.selection import Wanted
+from nicmapd.board import only_met
 from nicmapd.errors import NotFound, Unavailable
 from nicmapd.model import NicEntry, PastNic, VmEntry
 from nicmapd.text import clean
@@ -74,6 +75,10 @@ async def current_nic(context: Context, entry: VmEntry, text: str) -> NicEntry:
     except NotFound as error:
         if not selection.is_name(text):
             raise
+        if only_met(entry):
+            raise NotFound(
+                f"{error.message}: {entry.agent.message}", incomplete=[entry.agent.message], **error.details
+            ) from error
         bearer = await _last_bearer(context, entry, clean(text))
         if bearer is None:
             raise

@@ -64,7 +64,8 @@ def _gone(session: Session, vm: str, nic: str, timeout: float) -> Any:
     """The NIC that went; None if it was not there to begin with."""
     waiting = Waiting(session.client, vm, seconds=timeout)
     try:
-        found = session.client.get("vms", waiting.pin(), "interfaces", nic)
+        waiting.pin()
+        found = waiting.find(nic)
     except NotFound as error:
         # A name that moved is still somebody's NIC, and a VM that never was is a mistyped one.
         if error.details.get("renamed_to") is None and ("vm_uuid" in error.details or "removed_uuid" in error.details):
