@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from nicmapd.cli import words
-from nicmapd.cli.session import DEFAULT_SOCKET, Session, encode
+from nicmapd.cli.session import DEFAULT_SOCKET, Session, encode, way
 from nicmapd.errors import NicmapError, NotPermitted, TimedOut, Unreachable
 from nicmapd.text import printable
 
@@ -141,8 +141,8 @@ def _by_code(error: NicmapError, session: Session) -> str:
         "precondition_failed": f"Look at what it is now, then try again: {line(*session.subject)}",
         "forbidden": "Root may: sudo nicmapctl ..., and the group that is named (usermod -aG GROUP USER, log in anew)",
         "not_found": f"Try: {line('list', vm) if 'vm_uuid' in error.details else line('list')}",
-        "unavailable": f"What was known stays known: {line('show', vm)}" if vm else f"Try: {line('doctor')}",
-        "invalid": f"See: {line(command, '--help')}",
+        "unavailable": f"What was known stays known; to see why: {line('doctor', vm)}",
+        "invalid": f"See: nicmapctl {command} --help",
         "conflict": f"Try: {session.hint}" if session.hint else f"What is known of it: {line('show', vm, nic)}",
         "ambiguous": f"Try: {line('list', vm)}",
         "stale": f"Try: {session.hint or (line('refresh', vm) if vm else line('status'))}",
@@ -171,8 +171,8 @@ def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
 
 
 def line(*parts: str) -> str:
-    """A command line that can be copied."""
-    return " ".join(["nicmapctl", *(shlex.quote(printable(part)) for part in parts if part)])
+    """A command line that can be copied: it asks the same daemon, too."""
+    return " ".join(["nicmapctl", *(shlex.quote(printable(part)) for part in (*way.get(), *parts) if part)])
 
 
 def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoReturn:

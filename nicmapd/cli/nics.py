@@ -32,6 +32,11 @@ def note(nic: Any) -> str:
     return "link down" if nic["link"] == "down" else ""
 
 
+def state(nic: Any) -> str:
+    """The state of its name, in a sentence."""
+    return "not known yet" if nic["name_state"] == "never" else words.text(nic["name_state"])
+
+
 def next_boot(nic: Any) -> str:
     """What the VM's next boot does to it, in few words; empty if nothing."""
     return "" if nic["pending"] is None else NEXT_BOOT.get(nic["pending"]["kind"], NEXT_BOOT["change"])

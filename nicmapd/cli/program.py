@@ -14,7 +14,7 @@ import click
 
 from nicmapd import __version__
 from nicmapd.cli import failure, words
-from nicmapd.cli.session import Session, connection_options
+from nicmapd.cli.session import Session, connection_options, way
 from nicmapd.errors import NicmapError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def run(
     """
     if _COMPLETION in os.environ:
         importlib.import_module("nicmapd.cli.completing")  # which brings click its ways of completing
-    before = words.clock.set(clock or words.clock.get())
+    before, way_before = words.clock.set(clock or words.clock.get()), way.set(())
     try:
         code = program.main(arguments, prog_name="nicmapctl", standalone_mode=False, obj=Session(given=client))
     except click.ClickException as error:
@@ -154,6 +154,7 @@ def run(
         return failure.tell_unwritable(error.strerror or "it fails")
     finally:
         words.clock.reset(before)
+        way.reset(way_before)
     return code if isinstance(code, int) else failure.OK
 
 

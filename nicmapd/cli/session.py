@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from nicmapd.client import Client
 
 DEFAULT_SOCKET = "/run/nicmapd/api.sock"
+
+#: The options of this call that say where the daemon is, for command lines that can be copied.
+way: ContextVar[tuple[str, ...]] = ContextVar("way", default=())
+
+#: What they are called there.
+_WAY = {"socket": "--socket", "url": "--url", "token_file": "--token-file", "ca_file": "--ca-file"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,6 +75,8 @@ class Session:
             self._said.add(name)
             if name == "socket":
                 self.url = None
+            if name in _WAY:
+                way.set((*way.get(), _WAY[name], str(value)))
 
     def _token(self) -> str | None:
         import os

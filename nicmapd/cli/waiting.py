@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from nicmapd.cli import nics, words
+from nicmapd.cli import nics
 from nicmapd.cli.failure import NotYet
 from nicmapd.client import Client
 from nicmapd.errors import Ambiguous, NotFound, TimedOut, Unreachable
@@ -36,7 +36,7 @@ def _state(nic: Any) -> str:
     if present(nic):
         return "the guest shows it without one"
     remark = nics.note(nic)
-    return f"its name is {words.text(nic['name_state'])}" + (f" ({remark})" if remark else "")
+    return f"its name is {nics.state(nic)}" + (f" ({remark})" if remark else "")
 
 
 class Waiting:

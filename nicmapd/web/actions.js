@@ -10,6 +10,11 @@ const LETS_GO = 30;
 
 const MODELS = ["", "virtio", "e1000e", "e1000", "rtl8139", "vmxnet3"];
 
+/** Whether the NIC has an address that is good beyond its own link. */
+export function reached(nic) {
+  return nic.addresses.some((one) => !/^(fe[89ab][0-9a-f]:|169\.254\.)/i.test(one.ip));
+}
+
 export class Actions {
   /** `networks()` gives the names of networks to offer. */
   constructor({ api, map, networks }) {
@@ -91,7 +96,7 @@ export class Actions {
     const notes = [];
     if (nic.name !== null && nic.name_state !== "fresh") notes.push(`The guest confirmed this name ${ago(nic.age)}.`);
     if (danger && others.length === 0) notes.push("It is the VM's only NIC.");
-    else if (danger && nic.addresses.length > 0 && others.every((one) => one.addresses.length === 0)) notes.push("No other NIC of the VM has an address.");
+    else if (danger && reached(nic) && !others.some(reached)) notes.push("No other NIC of the VM has an address.");
     const facts = [
       ["VM", shown(nic.vm)],
       ["guest name", nameOf(nic)],

@@ -41,7 +41,7 @@ class App {
     this.status = null;
     root.append(this.shell.element);
     document.addEventListener("keydown", (event) => this.key(event));
-    window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("hashchange", () => this.moved());
     this.readAddress();
     this.route();
     this.showRows();
@@ -59,8 +59,16 @@ class App {
 
   /** Begins to follow; what runs already goes on. */
   run() {
+    this.map.paused = false;
     this.feed.start();
     this.sweeping ??= this.map.sweepForEver();
+  }
+
+  /** Asks nothing more, until `run`: without a token all would be refused. */
+  pause() {
+    this.map.paused = true;
+    this.feed.stop();
+    this.shell.signedOut();
   }
 
   async reload() {
@@ -74,6 +82,7 @@ class App {
     if (this.signIn) return;
     const had = this.api.token !== null;
     this.api.token = null;
+    this.pause();
     this.showSignIn(undefined);
     if (had || problem.status === 403) this.signIn.message.textContent = problem.message;
   }
@@ -119,13 +128,21 @@ class App {
     const { parameters } = address();
     this.toolbar.search.value = parameters.get("q") ?? "";
     this.toolbar.state = parameters.get("state") ?? "";
-    this.toolbar.wanted = parameters.get("network") ?? "";
+    this.toolbar.choose(parameters.get("network") ?? "");
+  }
+
+  /** Another address: by a link, by back and forward, by hand. */
+  moved() {
+    this.readAddress();
+    this.route();
+    this.showRows();
   }
 
   route() {
     const { view, parameters } = address();
     const nic = parameters.get("nic");
-    if (nic && nic !== this.panel.key) this.open(nic, { focus: false });
+    if (nic && nic !== this.panel.key) this.show(nic, { focus: false });
+    else if (!nic && this.panel.key !== null) this.hide();
     if (this.view !== view && !this.signIn) {
       this.view = view;
       this.shell.show(view, view === "networks" ? this.networks.element : this.list, this.panel.element);
@@ -134,13 +151,16 @@ class App {
     }
   }
 
-  writeAddress() {
+  /** `step`: the reader can come back to what is shown now. */
+  writeAddress({ step = false } = {}) {
     const all = { q: this.toolbar.search.value.trim(), state: this.toolbar.state, network: this.toolbar.network.value || this.toolbar.wanted, nic: this.panel.key ?? "" };
     const parameters = new URLSearchParams(Object.entries(all).filter(([, value]) => value !== ""));
     const { view } = address();
     const text = parameters.size > 0 ? `?${parameters}` : "";
     this.shell.keep(text);
-    history.replaceState(null, "", `#/${view}${text}`);
+    const there = `#/${view}${text}`;
+    if (step) history.pushState(null, "", there);
+    else history.replaceState(null, "", there);
   }
 
   // -- news
@@ -202,6 +222,7 @@ class App {
 
   filterNetwork(network) {
     location.hash = "#/nics";
+    this.toolbar.clear(); // all of its NICs, whatever was looked for before
     this.toolbar.network.value = network;
     this.filterChanged();
   }
@@ -244,16 +265,25 @@ class App {
 
   // -- the panel
 
-  open(key, { focus = true } = {}) {
+  open(key) {
+    const step = this.panel.key === null;
+    this.show(key, { focus: true });
+    this.writeAddress({ step });
+  }
+
+  show(key, { focus }) {
     this.panel.open(key, { focus });
     this.table.mark(key);
-    this.writeAddress();
+  }
+
+  hide() {
+    this.panel.close();
+    this.table.mark(null);
   }
 
   closePanel() {
     const { key } = this.panel;
-    this.panel.close();
-    this.table.mark(null);
+    this.hide();
     this.writeAddress();
     if (this.view === "nics") this.table.grid.focus();
     else this.networks.focus(key);

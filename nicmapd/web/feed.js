@@ -50,16 +50,25 @@ export class Feed {
     this.on = { event: onEvent, gap: onGap, state: onState };
     this.last = null;
     this.delay = FIRST_DELAY;
-    this.running = false;
+    this.turn = null;
     this.wake = () => {};
+    window.addEventListener("online", () => this.wake());
+    document.addEventListener("visibilitychange", () => document.hidden || this.wake());
   }
 
   start() {
-    if (this.running) return;
-    this.running = true;
-    window.addEventListener("online", () => this.wake());
-    document.addEventListener("visibilitychange", () => document.hidden || this.wake());
-    this.run();
+    if (this.turn !== null) return;
+    this.turn = new AbortController();
+    this.delay = FIRST_DELAY;
+    this.run(this.turn);
+  }
+
+  /** Ends the connection and all tries, until the next start. */
+  stop() {
+    const turn = this.turn;
+    this.turn = null;
+    turn?.abort();
+    this.wake();
   }
 
   /** Tries again at once, if it is waiting to. */
@@ -67,12 +76,12 @@ export class Feed {
     this.wake();
   }
 
-  async run() {
+  async run(turn) {
     this.on.state("connecting", "");
-    while (this.running) {
+    while (this.turn === turn) {
       let reason;
       try {
-        reason = await this.stream();
+        reason = await this.stream(turn.signal);
       } catch (problem) {
         reason = problem.message;
         if (problem.status === 410 && this.last !== null) {
@@ -80,6 +89,7 @@ export class Feed {
           continue;
         }
       }
+      if (this.turn !== turn) return;
       this.on.state("lost", reason);
       await new Promise((resolve) => {
         this.wake = resolve;
@@ -89,9 +99,11 @@ export class Feed {
     }
   }
 
-  /** One connection, until it ends; says why it did. */
-  async stream() {
+  /** One connection, until it ends or `stopped`; says why it did. */
+  async stream(stopped) {
     const control = new AbortController();
+    const stop = () => control.abort();
+    stopped.addEventListener("abort", stop);
     let watchdog = 0;
     const alive = () => {
       clearTimeout(watchdog);
@@ -115,6 +127,7 @@ export class Feed {
       throw error;
     } finally {
       clearTimeout(watchdog);
+      stopped.removeEventListener("abort", stop);
     }
   }
 

@@ -72,6 +72,7 @@ export class NicMap {
     this.onStatus = onStatus;
     this.entries = new Map();
     this.loaded = false;
+    this.paused = false;
     this.loading = null;
     this.stale = false;
     this.owed = false; // everything was to be read and could not be: with the next sweep
@@ -197,7 +198,7 @@ export class NicMap {
   async sweepForEver() {
     for (;;) {
       const begun = performance.now();
-      if (!document.hidden && (this.loaded || this.owed) && !this.loading) await this.sweep().catch(() => {});
+      if (!this.paused && !document.hidden && (this.loaded || this.owed) && !this.loading) await this.sweep().catch(() => {});
       const took = performance.now() - begun;
       await new Promise((resolve) => setTimeout(resolve, Math.max(SWEEP, took * 20)));
     }

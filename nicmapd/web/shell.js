@@ -69,6 +69,15 @@ export class Shell {
     this.tick();
   }
 
+  /** Nobody is signed in, so nothing is asked. */
+  signedOut() {
+    this.light.dataset.state = "connecting";
+    say(this.light, "signed out");
+    this.lostAt = 0;
+    this.degraded.hidden = this.signOut.hidden = true;
+    this.tick();
+  }
+
   tick() {
     this.banner.hidden = this.lostAt === 0;
     if (this.lostAt === 0) return;

@@ -69,6 +69,13 @@ export class Toolbar {
     }
   }
 
+  /** Only the NICs on that network; "" for all. One that is not offered yet is chosen once it is. */
+  choose(network) {
+    const offered = [...this.network.options].some((option) => option.value === network);
+    this.wanted = offered ? "" : network;
+    this.network.value = offered ? network : "";
+  }
+
   /** Offers these networks. */
   offer(names) {
     const all = [...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));

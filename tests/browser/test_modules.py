@@ -46,6 +46,25 @@ def test_the_feed_is_parsed_however_it_is_cut(page: Any) -> None:
     ]
 
 
+def test_an_address_that_is_good_for_its_own_link_only_reaches_nothing(page: Any) -> None:
+    cases = {
+        "fe80::1": False,
+        "FEBF::1": False,
+        "169.254.7.7": False,
+        "fec0::1": True,
+        "10.0.0.1": True,
+        "fd00::1": True,
+    }
+    found = page.evaluate(
+        """async (cases) => {
+            const { reached } = await import("/static/actions.js");
+            return cases.map((ip) => reached({ addresses: [{ ip }] }));
+        }""",
+        list(cases),
+    )
+    assert dict(zip(cases, found, strict=True)) == cases
+
+
 def test_addresses_of_a_network_are_found(page: Any) -> None:
     cases = {
         ("10.9.1.2", "10.9.0.0/16"): True,

@@ -121,6 +121,30 @@ def test_networks_are_drawn_with_their_nics(serve: Serve, open_page: OpenPage, w
     page.keyboard.press("Escape")
     storage.get_by_role("button", name="In the table").click()
     page.get_by_text("1 of 15 NICs").wait_for()
+    page.get_by_role("searchbox").fill("nothing fits this")
+    page.get_by_role("link", name="Networks").click()
+    storage.get_by_role("button", name="In the table").click()
+    page.get_by_text("1 of 15 NICs").wait_for()
+
+
+def test_back_and_forward_and_an_address_by_hand_are_followed(serve: Serve, open_page: OpenPage, world: World) -> None:
+    address, _ = serve(world)
+    page = open_page(f"{address}/#/nics?q=web1")
+    panel = page.get_by_role("complementary", name="NIC")
+    page.get_by_role("row").filter(has_text="ens7").click()
+    panel.get_by_role("heading", level=2, name="ens7").wait_for()
+    page.go_back()
+    panel.wait_for(state="hidden")
+    assert page.get_by_role("searchbox").input_value() == "web1"
+    page.go_forward()
+    panel.get_by_role("heading", level=2, name="ens7").wait_for()
+    page.evaluate("location.hash = '#/nics?q=network%3Astorage'")
+    panel.wait_for(state="hidden")
+    page.get_by_text("1 of 15 NICs").wait_for()
+    assert page.get_by_role("searchbox").input_value() == "network:storage"
+    page.evaluate("location.hash = '#/nics?network=default'")
+    page.get_by_role("row").filter(has_text="ens7").wait_for(state="detached")
+    assert page.get_by_label("Network", exact=True).input_value() == "default"
 
 
 def test_a_lost_daemon_is_said_and_a_new_one_is_found(serve: Serve, open_page: OpenPage, world: World) -> None:

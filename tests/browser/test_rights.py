@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from nicmapd.api.door.access import Access, Rules
 from nicmapd.api.door.tokens import digest
+from tests.browser.chromium import GONE
 from tests.browser.conftest import OpenPage, Serve
 from tests.fakes.changeable import ChangeableHost
 from tests.fakes.world import World, make_world
@@ -42,6 +44,30 @@ def test_where_reading_wants_a_token_the_page_asks_for_it_and_shows_nothing_befo
     page.get_by_role("row").filter(has_text="win10").wait_for()
     page.get_by_role("button", name="sign out").click()
     page.get_by_role("heading", name="This nicmapd wants a token").wait_for()
+
+
+def test_a_token_that_is_none_any_more_is_asked_for_and_nothing_else_is(
+    serve: Serve, open_page: OpenPage, world: World
+) -> None:
+    access = Access(Rules(read_token=digest(READ.encode())))
+    address, running = serve(world, access=access)
+    page = open_page(address, allowed=f"{REFUSED}|{GONE}")
+    page.get_by_label("Token").fill(READ)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("live", exact=True).wait_for()
+    access.rules = Rules(read_token=digest(b"another-token-for-readers"))
+    running.loop.call_soon_threadsafe(lambda: running.server.hang_up(unless=lambda _other: False))
+    page.get_by_role("heading", name="This nicmapd wants a token").wait_for()
+    page.get_by_text("signed out", exact=True).wait_for()
+    for words in ("sign out", "Retry now"):
+        assert page.get_by_role("button", name=words).filter(visible=True).count() == 0
+    # Longer than the feed's first pauses, in which it would have tried again.
+    with pytest.raises(PlaywrightTimeout):
+        page.wait_for_event("request", timeout=2000)
+    page.get_by_label("Token").fill("another-token-for-readers")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("live", exact=True).wait_for()
+    page.get_by_role("row").filter(has_text="win10").wait_for()
 
 
 def test_changes_are_for_the_write_token_only(serve: Serve, open_page: OpenPage, world: World) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nicmapd.api import Feed, create_app
 from nicmapd.api.door.server import Limits, Server
 from nicmapd.api.door.sockets import listen_unix
+from nicmapd.cli import program
 from tests.fakes.world import World
 
 
@@ -73,3 +76,16 @@ def serving(
     finally:
         running.stop()
         loop.close()
+
+
+def nicmapctl_at(path: Path, *arguments: str, clock: Callable[[], datetime] | None = None) -> int:
+    """The exit code of a call in this process, whose environment says where the socket is."""
+    before = os.environ.get("NICMAPD_SOCKET")
+    os.environ["NICMAPD_SOCKET"] = str(path)
+    try:
+        return program.run(arguments, clock=clock)
+    finally:
+        if before is None:
+            del os.environ["NICMAPD_SOCKET"]
+        else:
+            os.environ["NICMAPD_SOCKET"] = before

@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tests.lab.definitions import Nic
 from tests.lab.host import LabHost
 from tests.lab.nicmapd import BIN, Nicmapd
 from tests.lab.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
 
 
 def _say(text: str) -> None:
@@ -76,7 +79,8 @@ It goes on running. In another terminal:
   {BIN}/nicmapctl list
   curl --unix-socket {daemon.socket} http://localhost/vms/{web1.definition.name}/interfaces
   virsh -c '{host.uri}' list
-  {BIN}/python -m tests.lab run web1 'ip link set eth0 down; ip link set eth0 name wan0; ip link set wan0 up'
+  cd {ROOT} && {BIN}/python -m tests.lab run --lab {host.folder} web1 \\
+    'ip link set eth0 down; ip link set eth0 name wan0; ip link set wan0 up'
 Ctrl-C ends it and leaves nothing behind.""")
     sys.stdout.flush()
     signals = {signal.SIGINT, signal.SIGTERM}

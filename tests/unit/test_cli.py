@@ -14,7 +14,7 @@ import pytest
 from nicmapd.cli import program
 from nicmapd.errors import AgentFailure
 from nicmapd.model import Change, ChangeKind
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import HOUR, World, empty_world, make_world, named, uuid_of
 
 
@@ -39,7 +39,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 def runner(path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = program.run(["--socket", str(path), *arguments])
+        code = nicmapctl_at(path, *arguments)
         out, err = capsys.readouterr()
         for text in (out, err):  # whatever it says, a terminal can take it
             assert all(line.isprintable() for line in text.split("\n")), text
@@ -232,6 +232,16 @@ def test_resolve_can_insist_on_fresh(nicmapctl: Run) -> None:
     assert nicmapctl("resolve", "web1", "eth0", "--require-fresh")[0] == 0
 
 
+def test_a_line_to_copy_asks_the_same_daemon(
+    host: tuple[World, Path], capsys: pytest.CaptureFixture[str], nicmapctl: Run
+) -> None:
+    where = ["--socket", str(host[1])]
+    for arguments in ([*where, "show", "web1", "eth1"], ["show", "web1", "eth1", *where]):
+        assert program.run(arguments) == 10
+        assert capsys.readouterr().err.endswith(f"Try: nicmapctl --socket {host[1]} show web1 ens7\n")
+    assert nicmapctl("show", "web1", "eth1")[2].endswith("Try: nicmapctl show web1 ens7\n")
+
+
 def test_of_a_vm_that_is_off_there_is_only_what_was_known(nicmapctl: Run) -> None:
     code, _, err = nicmapctl("resolve", "old", "eth0", "--require-fresh")
     assert code == 6
@@ -323,7 +333,7 @@ def test_refresh_of_a_hung_guest_fails(own_host: tuple[World, Path], capsys: pyt
     assert runner(path, capsys)("refresh", "win10") == (
         1,
         "",
-        "nicmapctl: no answer within 2 s\nWhat was known stays known: nicmapctl show win10\n",
+        "nicmapctl: no answer within 2 s\nWhat was known stays known; to see why: nicmapctl doctor win10\n",
     )
 
 

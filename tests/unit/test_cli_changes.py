@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 
 from nicmapd.api import create_app
-from nicmapd.cli import program
 from nicmapd.cli.waiting import Waiting
 from nicmapd.client import Client
 from nicmapd.errors import NotFound, Unreachable
 from nicmapd.model import AgentState, AgentStatus, Naming, NicAddress
 from tests.fakes.changing import Scripted, problem
 from tests.fakes.dialogue import dialogue
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import World, make_world, named
 
 ADDRESSES = (NicAddress("ens7", "ipv4", "10.9.0.10", 24), NicAddress("ens7", "ipv6", "fe80::1", 64))
@@ -38,7 +37,7 @@ class Host:
         self._capsys = capsys
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        code = program.run(["--socket", str(self.path), *arguments])
+        code = nicmapctl_at(self.path, *arguments)
         out, err = self._capsys.readouterr()
         assert all(line.isprintable() for line in (out + err).split("\n"))
         return code, out, err

@@ -13,7 +13,7 @@ import pytest
 
 from nicmapd.cli import program
 from nicmapd.model import AgentState, DomainState, NicAddress
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import World, ambiguous, empty_world, named
 
 Run = Callable[..., tuple[int, str, str]]
@@ -31,7 +31,7 @@ def doctor(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with serving(world, tmp_path) as running:
 
         def run(*arguments: str) -> tuple[int, str, str]:
-            code = program.run(["--socket", str(running.path), "doctor", *arguments])
+            code = nicmapctl_at(running.path, "doctor", *arguments)
             out, err = capsys.readouterr()
             assert all(line.isprintable() for line in (out + err).split("\n"))
             return code, out, err

@@ -16,9 +16,8 @@ import pytest
 
 from nicmapd import changes
 from nicmapd.api.feed import Feed
-from nicmapd.cli import program
 from nicmapd.model import AgentState, AgentStatus, Change, ChangeKind, NicAddress
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import HOSTILE, World, empty_world, named, uuid_of
 from tests.lab.waiting import eventually
 from tests.unit.test_cli_process import COMMAND, on_terminal
@@ -58,9 +57,15 @@ def path(world: World, tmp_path: Path) -> Iterator[Path]:
 
 
 def nicmapctl(path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = program.run(["--socket", str(path), *arguments])
+    code = nicmapctl_at(path, *arguments)
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def test_events_of_a_vm_that_is_gone(path: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.board.drop(uuid_of(2))
+    code, out, _ = nicmapctl(path, capsys, "events", HOSTILE, "--after", "0", "--count", "1")
+    assert (code, out.count("vm.removed")) == (0, 1)
 
 
 def test_events_for_people(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from nicmapd.api import create_app
 from nicmapd.cli import program
 from nicmapd.model import Change, ChangeKind
 from tests.fakes.changing import Asked, Scripted, problem
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import World, make_world, uuid_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -177,7 +177,7 @@ def played(case: Case, path: Path) -> str:
     before, sys.stdin = sys.stdin, typed
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = program.run(["--socket", str(path), *case.arguments], clock=lambda: NOW)
+            code = nicmapctl_at(path, *case.arguments, clock=lambda: NOW)
     finally:
         sys.stdin = before
     call = " ".join(["nicmapctl", *(f"'{word}'" if " " in word else word for word in case.arguments)])

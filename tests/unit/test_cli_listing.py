@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from nicmapd.cli import columns, program, timeline, tree
-from tests.fakes.serving import serving
+from nicmapd.cli import columns, timeline, tree
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import World, make_world, named
 
 Run = Callable[..., tuple[int, str, str]]
@@ -32,7 +32,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path
 @pytest.fixture
 def nicmapctl(host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = program.run(["--socket", str(host[1]), *arguments])
+        code = nicmapctl_at(host[1], *arguments)
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -325,7 +325,7 @@ def test_what_was_before_the_beginning_is_not_claimed() -> None:
 
 def test_history_is_told_by_day(host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> None:
     now = host[0].clock.now()
-    program.run(["--socket", str(host[1]), "history", "web1", "ens7"], clock=lambda: now)
+    nicmapctl_at(host[1], "history", "web1", "ens7", clock=lambda: now)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
         f"{moment.astimezone():%Y-%m-%d}" + near

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nicmapd.cli import program
 from nicmapd.errors import AgentFailure
 from nicmapd.model import DomainState
 from tests.fakes.changeable import ChangeableHost
 from tests.fakes.hypervisor import FakeVm
 from tests.fakes.libvirt import Release
-from tests.fakes.serving import serving
+from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import empty_world
 
 Run = Callable[..., tuple[int, str, str]]
@@ -36,7 +35,7 @@ def nicmapctl(host: ChangeableHost, tmp_path: Path, capsys: pytest.CaptureFixtur
     with serving(empty_world(), tmp_path, app=host.app) as running:
 
         def run(*arguments: str) -> tuple[int, str, str]:
-            code = program.run(["--socket", str(running.path), *arguments])
+            code = nicmapctl_at(running.path, *arguments)
             out, err = capsys.readouterr()
             return code, out, err
 

@@ -10,6 +10,7 @@ import click
 
 from nicmapd.cli import following, table, words
 from nicmapd.cli.session import Session, command_options, encode
+from nicmapd.errors import NotFound
 from nicmapd.follow import Event, Follower
 
 _COLOURS = {
@@ -44,10 +45,21 @@ def command(session: Session, vm: str | None, after: int | None, count: int | No
     same, and each break, is remarked on stderr.
     """
     session.about("events", vm)
-    uuid = None if vm is None else session.client.get("vms", vm)["uuid"]
+    uuid = None if vm is None else _uuid(session, vm)
     items = following.remarked(session, Follower(session.client, uuid=uuid, after=after))
     for event in islice((item for item in items if isinstance(item, Event)), count):
         session.print(encode(event.data) if session.json else _line(event))
+
+
+def _uuid(session: Session, vm: str) -> str:
+    """UUID of a VM that is here, or was: what became of it is worth reading, too."""
+    try:
+        return str(session.client.get("vms", vm)["uuid"])
+    except NotFound as error:
+        removed = error.details.get("removed_uuid")
+        if not isinstance(removed, str):
+            raise
+        return removed
 
 
 def _line(event: Event) -> str:

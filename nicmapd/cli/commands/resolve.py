@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nicmapd.cli import failure, words
+from nicmapd.cli import failure, nics, words
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NotFound, Stale
 from nicmapd.text import printable
@@ -27,11 +27,12 @@ def command(session: Session, vm: str, name: str, what: str | None, require_fres
     session.about("resolve", vm, name)
     nic = session.client.get("vms", vm, "interfaces", name)
     if nic["name_state"] != "fresh":
-        old = f"{printable(vm)} {printable(name)} is {words.text(nic['name_state'])}, seen {words.ago(nic['age'])}"
+        seen = "" if nic["age"] is None else f", seen {words.ago(nic['age'])}"
+        old = f"{printable(vm)} {printable(name)} is {nics.state(nic)}{seen}"
         if require_fresh:
             if nic["name_state"] == "last_known":  # the guest cannot be asked: what there is, is all there is
                 session.hint = failure.line("resolve", vm, name)
-            raise Stale(f"{old}: {nic['reason']}")
+            raise Stale(f"{old}: {nics.note(nic) or nic['reason']}")
         session.note(old)
     if session.json:
         session.print_json(nic)
