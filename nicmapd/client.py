@@ -27,6 +27,8 @@ TIMEOUT = 10.0
 #: another client holds.
 GUEST_TIMEOUT = 120.0
 
+#: The certificate is good, but for another host: X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH.
+_OTHER_NAME = (62, 64)
 #: The largest answer taken; a page of 1,000 NICs has about 1 MB.
 _MAX_ANSWER = 64 * 1024 * 1024
 #: The longest line of a stream; an event has some kB.
@@ -243,10 +245,12 @@ class Client:
         except TimeoutError as error:
             raise TimedOut(f"nicmapd has not answered for {timeout:.0f} s ({self.address})") from error
         except ssl.SSLCertVerificationError as error:
+            mismatch = error.verify_code in _OTHER_NAME
+            what = "is for another name" if mismatch else "is not trusted"
             raise Unreachable(
-                f"the certificate of {self.address} is not trusted: {printable(error.verify_message)}; give the one "
-                "that vouches for it with --ca-file",
+                f"the certificate of {self.address} {what}: {printable(error.verify_message)}",
                 address=self.address,
+                certificate="name" if mismatch else "trust",
             ) from error
         except (OSError, http.client.HTTPException) as error:
             reason = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)

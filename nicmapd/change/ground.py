@@ -14,7 +14,7 @@ from nicmapd.change.macs import Macs
 from nicmapd.change.turns import PATIENCE, Turns, Workers
 from nicmapd.errors import AgentFailure, Conflict, NicmapError, NotFound, Unavailable
 from nicmapd.logs import about
-from nicmapd.model import ConnectionStatus, DomainState, HostNic, Naming, NicEntry, Outcome, VmEntry, VmRef
+from nicmapd.model import AgentState, ConnectionStatus, DomainState, HostNic, Naming, NicEntry, Outcome, VmEntry, VmRef
 from nicmapd.ports import Clock, DomainXml, HypervisorChanges, Networks
 from nicmapd.text import printable
 
@@ -188,9 +188,11 @@ def _nic_of(entry: VmEntry, mac: str, alias: str | None) -> tuple[VmEntry, NicEn
 
 
 def _uncertain(reason: str, state: str) -> Conflict:
+    # A VM that is off has neither alias nor host side device.
+    others = "" if state == AgentState.OFF.value else ", alias:... or dev:..."
     return Conflict(
         f"what the guest calls its NICs now is not certain ({reason}), and nothing is changed by an uncertain name; "
-        "give the MAC, alias:... or dev:...",
+        f"give the MAC{others}",
         agent_state=state,
     )
 

@@ -137,11 +137,12 @@ def of_vm(vm: Any, nics: Sequence[Any]) -> list[Check]:
     """A VM, from libvirt to the names of its NICs."""
     name = words.text(vm["name"])
     # What only the configuration has is not in the guest yet, and nothing is wrong with that.
-    nics = [nic for nic in nics if nic["pending"] is None or nic["pending"]["kind"] != "attach"]
+    there = [nic for nic in nics if nic["pending"] is None or nic["pending"]["kind"] != "attach"]
+    coming = len(nics) - len(there)
     runs = _runs(name, vm)
     if vm["state"] in ("off", "crashed"):
         return [runs]
-    return [runs, *_agent(name, vm), _freshness(name, vm), *_named(name, vm, nics), *_sound(name, vm, nics)]
+    return [runs, *_agent(name, vm), _freshness(name, vm), *_named(name, vm, there, coming), *_sound(name, vm, there)]
 
 
 def word(vm: Any) -> str:
@@ -190,8 +191,9 @@ def _freshness(name: str, vm: Any) -> Check:
     return Check(name, what, Result.WARN, f"{detail}; what is shown is from then")
 
 
-def _named(name: str, vm: Any, nics: Sequence[Any]) -> list[Check]:
-    """Whether each NIC has its name. One line if that is so, else one for each that has not."""
+def _named(name: str, vm: Any, nics: Sequence[Any], coming: int) -> list[Check]:
+    """Whether each NIC has its name. One line if that is so, else one for each that has not. `coming`: how many more
+    there will be after the next boot."""
     what = "every NIC has its name"
     if not nics:
         return [Check(name, what, Result.SKIP, "it has no NICs")]
@@ -199,6 +201,8 @@ def _named(name: str, vm: Any, nics: Sequence[Any]) -> list[Check]:
         return [Check(name, what, Result.SKIP, "not known before that")]
     found = [check for nic in nics if (check := _nameless(name, what, nic)) is not None]
     shown = ", ".join(words.text(nic["name"]) for nic in nics)
+    if coming:
+        shown += f"; {words.count(coming, 'NIC')} more with the next boot"
     return found or [Check(name, what, Result.PASS, shown)]
 
 

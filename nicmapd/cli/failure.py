@@ -123,7 +123,7 @@ def _by_kind(error: NicmapError, session: Session) -> str:
     if isinstance(error, NotPermitted):
         return "Root may (sudo nicmapctl ...), and members of the group nicmapd (usermod -aG nicmapd USER, log in anew)"
     if isinstance(error, Unreachable):
-        return _unreachable(session)
+        return _unreachable(session, error.details.get("certificate"))
     if isinstance(error, TimedOut):
         return f"Try: {line('status')}"
     if isinstance(error, NotYet):
@@ -156,10 +156,16 @@ def _by_code(error: NicmapError, session: Session) -> str:
     return found
 
 
-def _unreachable(session: Session) -> str:
+def _unreachable(session: Session, certificate: object) -> str:
+    """`certificate`: what is wrong with it, if that is all."""
+    if certificate == "name":
+        return "Give the name that is in its certificate: --url https://NAME:PORT"
+    if certificate == "trust":
+        return "Give the certificate that vouches for it: --ca-file FILE (its own, if it has signed itself)"
     if session.url is None and session.socket == DEFAULT_SOCKET:
         return "Is it running? systemctl status nicmapd (its api.socket may be elsewhere: --socket, $NICMAPD_SOCKET)"
-    return "Is it running, and is this its address? (--socket, --url, $NICMAPD_SOCKET, $NICMAPD_URL)"
+    scheme = "; http or https?" if session.url is not None else ""
+    return f"Is it running, and is this its address{scheme}? (--socket, --url, $NICMAPD_SOCKET, $NICMAPD_URL)"
 
 
 def _with_candidates(session: Session, candidates: Sequence[str]) -> str:

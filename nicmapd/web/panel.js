@@ -72,20 +72,26 @@ export class Panel {
   update() {
     if (this.key === null) return;
     const { row } = this;
+    if (row === undefined && !this.map.loaded) return; // it may come
     const signature = row === undefined ? "gone" : `${row.signature}${row.vmName}${row.entry.vm.state}${row.entry.vm.agent.state}${this.mayChange}`;
     if (signature !== this.signature) {
+      const known = this.signature !== null;
       this.signature = signature;
-      if (row === undefined) this.gone();
+      if (row === undefined) this.gone(known);
       else this.write(row);
     }
     this.tick();
   }
 
-  gone() {
+  /** `known`: it was shown before. */
+  gone(known) {
     put(this.buttons);
     say(this.chip, "gone");
     this.chip.dataset.tone = "idle";
-    say(this.why, "It was detached, or its VM left this host. What is below is what was known last.");
+    if (!known) say(this.title, "not there");
+    say(this.why, known
+      ? "It was detached, or its VM left this host. What is below is what was known last."
+      : "There is no such NIC now: it was detached, or its VM left this host. The VM's history tells of it.");
   }
 
   tick() {

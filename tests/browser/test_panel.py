@@ -127,6 +127,14 @@ def test_networks_are_drawn_with_their_nics(serve: Serve, open_page: OpenPage, w
     page.get_by_text("1 of 15 NICs").wait_for()
 
 
+def test_a_link_to_a_nic_that_is_not_there_says_so(serve: Serve, open_page: OpenPage, world: World) -> None:
+    address, _ = serve(world)
+    page = open_page(f"{address}/#/nics?nic=nobody%20knows")
+    panel = page.get_by_role("complementary", name="NIC")
+    panel.get_by_role("heading", level=2, name="not there").wait_for()
+    panel.get_by_text("There is no such NIC now").wait_for()
+
+
 def test_back_and_forward_and_an_address_by_hand_are_followed(serve: Serve, open_page: OpenPage, world: World) -> None:
     address, _ = serve(world)
     page = open_page(f"{address}/#/nics?q=web1")

@@ -76,6 +76,19 @@ def test_a_wrong_token_opens_nothing(world: World, token: str) -> None:
     assert READ not in answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("rules", "files"),
+    [
+        ({"read_token": READ, "write_token": WRITE}, "api.read_token_file or api.write_token_file"),
+        ({"write_token": WRITE}, "api.write_token_file"),
+        ({"read_token": READ}, "api.read_token_file"),
+    ],
+)
+def test_where_the_right_token_is_is_said(world: World, rules: dict[str, str], files: str) -> None:
+    app = app_with(world, **{name: tokens.digest(value.encode()) for name, value in rules.items()})
+    assert f"in the file of {files} there" in get(app, "wrong").json["detail"]
+
+
 def test_no_token_is_told_how_to_send_one(world: World) -> None:
     answer = get(app_with(world, **BOTH))
     assert (answer.status, answer.json["code"], answer.json["status"]) == (401, "forbidden", 401)
@@ -576,6 +589,10 @@ def test_nicmapctl_verifies_and_shows_its_token(
         code, text = nicmapctl("--url", url, "list")
         assert (code, "is not trusted" in text, "--ca-file" in text) == (8, True, True)
         monkeypatch.setenv("NICMAPD_CA_FILE", str(certificate[0]))
+        code, text = nicmapctl("--url", url.replace("127.0.0.1", "localhost"), "list")
+        assert (code, "is for another name" in text, "--url https://NAME:PORT" in text) == (8, True, True)
+        code, text = nicmapctl("--url", url.replace("https", "http"), "list")
+        assert (code, "http or https?" in text) == (8, True)
         code, text = nicmapctl("--url", url, "list")
         assert (code, "needs a token" in text) == (9, True)
         code, text = nicmapctl("--url", url, "--token-file", str(token), "refresh", "web1")

@@ -234,8 +234,9 @@ def test_by_name_a_silent_guest_loses_nothing(host: ChangeableHost, vm: FakeVm) 
 
 def test_by_name_a_vm_that_is_off_loses_nothing(host: ChangeableHost, vm: FakeVm) -> None:
     vm.state = DomainState.OFF
-    with pytest.raises(Conflict, match="the VM is off"):
+    with pytest.raises(Conflict, match="the VM is off") as raised:
         detach(host, vm, "eth0")
+    assert raised.value.message.endswith("; give the MAC"), "it has neither alias nor device"
     assert detach(host, vm, vm.nics[0].mac) is DetachVerdict.GONE
     assert host.libvirt.done == [("detach", "config", "52:54:00:00:01:00")]
 

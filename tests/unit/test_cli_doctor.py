@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nicmapd.cli import program
-from nicmapd.model import AgentState, DomainState, NicAddress
+from nicmapd.model import AgentState, DomainState, Naming, NicAddress
 from tests.fakes.serving import nicmapctl_at, serving
 from tests.fakes.world import World, ambiguous, empty_world, named
 
@@ -203,6 +203,14 @@ def test_nobody_there_is_a_check_that_failed(tmp_path: Path, capsys: pytest.Capt
     assert err == ""
     assert program.run(["--socket", str(tmp_path / "no.sock"), "doctor", "--json"]) == 8
     assert json.loads(capsys.readouterr().out)["failed"] == 1
+
+
+def test_a_nic_that_comes_with_the_next_boot_is_not_passed_over(world: World, doctor: Run) -> None:
+    entry = well(world)
+    coming = world.nic(1, 1, Naming())
+    world.board.put(replace(entry, coming=(replace(coming, planned=coming.nic),)))
+    code, out, _ = doctor("web1")
+    assert (code, "PASS (eth0; 1 NIC more with the next boot)" in out) == (0, True)
 
 
 def test_a_vm_that_there_is_not(doctor: Run) -> None:

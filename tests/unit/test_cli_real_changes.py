@@ -143,7 +143,10 @@ def test_what_the_next_boot_brings_is_told(host: ChangeableHost, vm: FakeVm, nic
         ["from the next boot on"],
     ]
     assert "next boot     network storage, source storage\n" in nicmapctl("show", "web1", "eth0")[1]
-    assert "every NIC has its name               : PASS (eth0, eth1)" in nicmapctl("doctor", "web1")[1]
+    assert (
+        "every NIC has its name               : PASS (eth0, eth1; 1 NIC more with the next boot)"
+        in nicmapctl("doctor", "web1")[1]
+    )
 
 
 def test_networks_with_who_is_on_them(vm: FakeVm, nicmapctl: Run) -> None:

@@ -149,7 +149,9 @@ class Access:
                 + (f"only root and members of the group {group} may" if group else "only root may")
                 + f" (api.{'write' if change else 'read'}_group; a new membership counts from the next login)"
             )
-        key = "api.write_token_file" if change else "api.read_token_file"
+        read = [] if change or rules.read_token is None else ["api.read_token_file"]
+        write = [] if rules.write_token is None else ["api.write_token_file"]
+        key = " or ".join([*read, *write]) or ("api.write_token_file" if change else "api.read_token_file")
         if peer.token == UNKNOWN:
             return NoToken(
                 f"this token is not (or no longer) one of this nicmapd; the right one is in the file of {key} there",
