@@ -42,7 +42,7 @@ from nicmapd.model import AgentState, Outcome
 from nicmapd.ports import Clock, NicStore
 from nicmapd.refresh import Refresher
 from nicmapd.sdnotify import Notifier, listening_sockets
-from nicmapd.status import DaemonStatus, StoreStatus
+from nicmapd.status import DaemonStatus, StoreStatus, without_libvirt
 from nicmapd.watch import Watcher
 
 _log = logging.getLogger(__name__)
@@ -254,8 +254,7 @@ class Daemon:
         return reasons
 
     def gaps(self) -> list[str]:
-        libvirt = self._hypervisor.status()
-        away = [] if libvirt.connected else [f"no connection to libvirt: {libvirt.message or 'not connected yet'}"]
+        away = without_libvirt(self._hypervisor.status())
         return away if self._watcher.synced else [*away, _NOT_COMPARED]
 
     def _status_line(self) -> str:

@@ -78,9 +78,14 @@ class Keeper:
             self._board.put(entry)
             return self._save(entry, [*(pending or ()), *changes])
 
+    def show(self, entry: VmEntry) -> None:
+        """Makes known a VM that was only met: the store hears of it with its first pass."""
+        self._board.put(entry)
+
     def forget(self, uuid: str, changes: Sequence[Change]) -> bool:
         """The VM is gone: what was known of it becomes past. Whether the store was written."""
-        known = self._board.entry(uuid) is not None or uuid in self._unsaved
+        entry = self._board.entry(uuid)
+        known = (entry is not None and not only_met(entry)) or uuid in self._unsaved
         with self._write_under_way():
             self._board.drop(uuid)
             return known and self._save_removal(uuid, [*self._unsaved.get(uuid, ()), *changes])

@@ -92,7 +92,7 @@ class Refresher:
             return self.run(vm, memory)
         failure = AgentFailure("the guest has not been asked yet", state=AgentState.UNKNOWN.value)
         heard = Heard(domain, description, memory.config, failure=failure)
-        self._board.put(self._entries.after(None, heard, self._clock.now(), last_success=lambda: None))
+        self._keeper.show(self._entries.after(None, heard, self._clock.now(), last_success=lambda: None))
         sentence = f"{printable(domain.vm.name)}: found with {len(description.nics)} NICs, its guest comes next"
         return Outcome(domain.vm, AgentState.UNKNOWN, sentence, seconds=self._clock.monotonic() - started)
 
@@ -234,7 +234,7 @@ class Refresher:
             return ()
         entry = self._entries.host_side(old, Heard(domain, description, memory.config), self._clock.now())
         if only_met(old):
-            self._board.put(entry)
+            self._keeper.show(entry)
             return ()
         different = self._causes.name(entry.vm.uuid, changes.diff(old, entry))
         self._keeper.keep(old, entry, different)
@@ -281,9 +281,7 @@ class Refresher:
     def _remove(self, vm: VmRef, started: float) -> Outcome:
         old = self._board.entry(vm.uuid)
         different: tuple[Change, ...] = ()
-        if old is not None and only_met(old):
-            self._board.drop(vm.uuid)
-        elif old is not None:
+        if old is not None and not only_met(old):
             different = (Change(ChangeKind.VM_REMOVED, f"{old.vm.name} is gone from this host", old=old.vm.name),)
         written = self._keeper.forget(vm.uuid, different)
         self._causes.forget(vm.uuid)

@@ -47,6 +47,11 @@ class WatchStatus:
     suspects: frozenset[str] = frozenset()
 
 
+def without_libvirt(libvirt: ConnectionStatus) -> list[str]:
+    """That there is no connection, in a sentence; an empty list if there is one."""
+    return [] if libvirt.connected else [f"no connection to libvirt: {libvirt.message or 'not connected yet'}"]
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """The daemon as a whole. `host` is libvirt's host UUID; `started` is wall clock, `uptime` seconds."""
@@ -62,9 +67,7 @@ class DaemonStatus:
 
     def degraded(self) -> list[str]:
         """Why it is degraded, one sentence each; an empty list if it is well."""
-        reasons: list[str] = []
-        if not self.libvirt.connected:
-            reasons.append(f"no connection to libvirt: {self.libvirt.message or 'not connected yet'}")
+        reasons = without_libvirt(self.libvirt)
         if not self.store.ok:
             reasons.append(f"the store cannot be written: {self.store.message or 'no reason is known'}")
         if self.watch.overdue:
