@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import grp
 import http.client
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from nicmapd.api import create_app
 from nicmapd.api.door.access import Access
 from nicmapd.api.door.edge import Edge
-from nicmapd.api.door.server import Limits, open_sockets
+from nicmapd.api.door.server import Limits, Server, open_sockets
 from nicmapd.api.door.sockets import close_sockets, listen_tcp, listen_unix
 from nicmapd.config import ApiConfig
 from nicmapd.errors import Unavailable
@@ -344,3 +345,47 @@ def test_it_stops_quickly_while_a_guest_hangs(server: Serving, world: World) -> 
     waiting.join(5)
     assert answers[0][0] == 503
     assert json.loads(answers[0][2])["detail"] == "nicmapd is stopping"
+
+
+def last_words(client: socket.socket) -> bytes:
+    """What the server sent until it hung up."""
+    with client, contextlib.suppress(ConnectionResetError), client.makefile("rb") as stream:
+        return stream.read()
+    return b""
+
+
+def test_who_connects_at_the_very_moment_of_the_stop_is_sent_away(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The listener has taken the connection, and the server does not know of it yet when it says goodbye to all."""
+    path = tmp_path / "api.sock"
+    server = Server(create_app(world.board, world.store, world.service, world.clock), [listen_unix(path)])
+    clients: list[socket.socket] = []
+
+    def connect_in_each_turn(loop: asyncio.AbstractEventLoop) -> None:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):  # nobody listens any more
+            client.close()
+            return
+        clients.append(client)
+        while len(clients) > 100:  # a user may have no more than 256
+            clients.pop(0).close()
+        # A timer comes after what the loop takes from sockets, so that the next turn finds a connection to take.
+        loop.call_later(0, connect_in_each_turn, loop)
+
+    async def run() -> None:
+        running = asyncio.ensure_future(server.run())
+        while not server.started:
+            await asyncio.sleep(0.001)
+        server.stop()
+        connect_in_each_turn(asyncio.get_running_loop())
+        await running
+
+    with asyncio.Runner() as runner:
+        runner.run(run())
+        answers = [last_words(client) for client in clients]
+    assert "graceful shutdown exceeded" not in caplog.text
+    assert any(b"HTTP/1.1 503 " in answer and b"nicmapd is stopping" in answer for answer in answers)

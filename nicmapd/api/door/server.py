@@ -67,11 +67,12 @@ class Server:
         self._sockets = list(sockets)
         # What it tells at its start and stop, the daemon tells in its own words.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        protocol = _protocol(self._limits)
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
                 loop="none",
-                http=_protocol(self._limits),
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -83,6 +84,7 @@ class Server:
                 timeout_keep_alive=self._limits.idle_seconds,
                 timeout_graceful_shutdown=self._limits.stop_seconds,
             ),
+            protocol,
             self._limits,
             tls,
         )
@@ -113,8 +115,11 @@ class Server:
 class _QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers, for the daemon has its own, and with TLS on TCP only."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, protocol: type[_Protocol], limits: Limits, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._limits = limits
         self._tls = tls
 
@@ -125,7 +130,7 @@ class _QuietServer(uvicorn.Server):
             self.servers.append(await asyncio.get_running_loop().create_server(self._gate, sock=one))
 
     def _gate(self) -> Gate:
-        kind: type[_Protocol] = self.config.http_protocol_class  # type: ignore[assignment]
+        kind = self._protocol
         assert self._tls is not None
 
         def make() -> _Protocol:
@@ -133,14 +138,26 @@ class _QuietServer(uvicorn.Server):
 
         return Gate(make, self._tls, kind.tcp_slots, self.server_state.tasks, self._limits.head_seconds)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn says goodbye to the connections that it knows. One that the listener took in the same turn of the
+        loop is not among them: it finds out by itself. What is cut off is hung up, too, and not left to the garbage
+        collector, or its client would wait for an answer for as long as this process lives."""
+        self._protocol.stopping = True
+        await super().shutdown(sockets=sockets)
+        if cancelled := set(self.server_state.tasks):
+            await asyncio.wait(cancelled, timeout=self._limits.stop_seconds)  # for their last words
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def _protocol(limits: Limits) -> type[asyncio.Protocol]:
+def _protocol(limits: Limits) -> type[_Protocol]:
     class Protocol(_Protocol):
         _limits = limits
+        stopping = False
         unix_slots = Slots(total=limits.connections, each=limits.each)
         tcp_slots = Slots(total=limits.connections, each=limits.each)
 
@@ -152,6 +169,8 @@ class _Protocol(H11Protocol):
     for a client that does not read."""
 
     _limits: Limits
+    #: Of the server, as the two below.
+    stopping: bool
     unix_slots: Slots
     tcp_slots: Slots
     #: The place that the connection has, and under whose name.
@@ -175,6 +194,9 @@ class _Protocol(H11Protocol):
                 self._refuse(503, "too many connections at once; try again soon")
                 return
             self._place = (slots, owner(other))
+        if self.stopping:
+            self._refuse(503, "nicmapd is stopping")
+            return
         self._start_timer()
 
     def take_over(self, transport: asyncio.Transport, data: bytes, place: tuple[Slots, Hashable]) -> None:
