@@ -41,6 +41,10 @@ class Conflict(NicmapError):
     code = "conflict"
 
 
+class NoDevice(Conflict):
+    """libvirt wanted a network device that the host has not (a bridge, the lower device of a macvtap)."""
+
+
 class Invalid(NicmapError):
     """The request or the configuration is wrong; the text names the place, the value and what is allowed."""
 

@@ -57,8 +57,9 @@ class Attacher:
             cause = ground.causes.expect(uuid, mac, [ChangeKind.NIC_ATTACHED], who)
             try:
                 ground.hypervisor.attach(uuid, render.new_interface(nic), scopes)
-            except NicmapError:
+            except NicmapError as error:
                 ground.causes.withdraw(uuid, cause)
+                orders.blame_source(error, order)
                 raise
         return nic, domain, scopes, cause
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nicmapd.change.nicmodels import offered_models
 from nicmapd.domxml import DomainDescription
-from nicmapd.errors import Conflict, Invalid
+from nicmapd.errors import Conflict, Invalid, NicmapError, NoDevice
 from nicmapd.ports import DomainXml, Network, Scope
 from nicmapd.text import clean, printable
 
@@ -65,6 +65,20 @@ def check_network(name: str, networks: Sequence[Network], *, live: bool) -> None
             f"(virsh net-start), or take one that is: {', '.join(map(clean, active)) or 'there is none'}",
             active=[clean(one) for one in active],
         )
+
+
+def blame_source(error: NicmapError, order: AttachOrder) -> None:
+    """Raises `Invalid` if libvirt's `error` means that what the client named is not there.
+
+    Only libvirt knows: it may run elsewhere, and its own list of the host's devices (virNodeDevice) needs udev.
+    """
+    if isinstance(error, NoDevice) and order.type in ("bridge", "direct"):
+        what = "bridge" if order.type == "bridge" else "network device"
+        raise Invalid(
+            f'source: there is no {what} "{clean(order.source or "")}" on the host ({error.message}); its devices are '
+            "shown by: ip link",
+            key="source",
+        ) from error
 
 
 def _list(known: Sequence[str], word: str) -> str:

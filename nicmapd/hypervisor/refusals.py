@@ -6,6 +6,8 @@ newer than the binding.
 
 from __future__ import annotations
 
+import errno
+
 import libvirt
 
 from nicmapd import errors
@@ -33,9 +35,12 @@ def refusal(error: libvirt.libvirtError, what: str) -> NicmapError:
     """`error` of libvirt while we tried to `what`, as one of ours."""
     kind = _MEANING.get(error.get_error_code(), errors.Conflict)
     words = error.get_error_message() or ""
-    if error.get_error_code() == 38 and "connect socket" in words:
-        # SYSTEM_ERROR of virtqemud, passed on: another of libvirt's daemons is down (src/rpc/virnetsocket.c).
-        kind = errors.Unavailable
+    if error.get_error_code() == 38:  # SYSTEM_ERROR, whose first number is errno (src/util/virerror.c)
+        if "connect socket" in words:
+            # Passed on by virtqemud: another of libvirt's daemons is down (src/rpc/virnetsocket.c).
+            kind = errors.Unavailable
+        elif error.get_int1() == errno.ENODEV:
+            kind = errors.NoDevice
     # libvirt waits 5 s itself for a guest to let a device go, and tells if it refuses meanwhile.
     details = {"refused": True} if "rejected by the guest" in words else {}
     return kind(f"cannot {what}: {describe(error)}", **details)

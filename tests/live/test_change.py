@@ -323,9 +323,12 @@ def test_transient_live_only_and_config_only(daemon: Nicmapd, fresh_guest: Fresh
 def test_libvirt_s_own_words_reach_the_client(daemon: Nicmapd, fresh_guest: FreshGuest) -> None:
     guest = two(fresh_guest, "words")
     settled(daemon, guest)
-    answer = daemon.ask("POST", "/vms/words/interfaces", {"type": "bridge", "source": "br<b>9"})
-    assert (answer.status, answer.headers["content-type"]) == (409, "application/problem+json")
-    assert "br<b>9" in answer.json["detail"]
+    for kind, device in (("bridge", "br<b>9"), ("direct", "eth99")):
+        answer = daemon.ask("POST", "/vms/words/interfaces", {"type": kind, "source": device})
+        assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+        assert (answer.json["code"], answer.json["key"]) == ("invalid", "source")
+        assert device in answer.json["detail"]
+        assert "No such device" in answer.json["detail"]
     settled(daemon, guest)
 
 

@@ -14,7 +14,7 @@ import pytest
 from nicmapd.api import selection
 from nicmapd.change import DetachVerdict, Selection
 from nicmapd.change.orders import AttachOrder, UpdateOrder
-from nicmapd.errors import AgentFailure, Conflict, Invalid, NicmapError, NotFound, Unavailable
+from nicmapd.errors import AgentFailure, Conflict, Invalid, NicmapError, NoDevice, NotFound, Unavailable
 from nicmapd.model import ChangeKind, DomainState, NicEntry, VmEntry
 from nicmapd.ports import EventKind, Scope
 from tests.fakes.changeable import ChangeableHost
@@ -195,6 +195,20 @@ def test_a_model_that_the_machine_has_not_is_told_with_those_that_it_has(host: C
     with pytest.raises(Invalid, match="did you mean e1000") as raised:
         attach(host, vm, model="e100")
     assert "virtio" in raised.value.details["known"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("kind", "what"), [("bridge", "bridge"), ("direct", "network device")])
+def test_a_device_that_the_host_has_not_is_the_client_s_fault(
+    host: ChangeableHost, vm: FakeVm, kind: str, what: str
+) -> None:
+    missing = NoDevice("cannot attach the NIC: no such device")
+    host.libvirt.broken["attach", None] = missing
+    with pytest.raises(Invalid, match=f'^source: there is no {what} "br9" on the host') as raised:
+        attach(host, vm, type=kind, source="br9")
+    assert raised.value.details == {"key": "source"}
+    host.libvirt.broken["attach", None] = missing
+    with pytest.raises(Conflict, match="^cannot attach the NIC"):
+        attach(host, vm)  # its network's bridge is missing: nothing that the client said is wrong
 
 
 def test_what_libvirt_refuses_leaves_nothing_and_blames_nobody(host: ChangeableHost, vm: FakeVm) -> None:

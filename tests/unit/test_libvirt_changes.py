@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import libvirt
@@ -39,9 +40,9 @@ def changes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtChanges
     made.close()
 
 
-def failure(code: int, message: str = "words") -> libvirt.libvirtError:
+def failure(code: int, message: str = "words", *, number: int = 0) -> libvirt.libvirtError:
     error: libvirt.libvirtError = libvirt.libvirtError(message)
-    error.err = (code, 10, message, 2, None, None, None, 0, 0)
+    error.err = (code, 10, message, 2, None, None, None, number, 0)
     return error
 
 
@@ -110,6 +111,13 @@ def test_a_daemon_of_libvirt_that_is_down_is_unavailable() -> None:
     assert type(error) is errors.Unavailable
     assert error.message == f"cannot list the networks: {words}"
     assert type(refusal(failure(38, "Unable to write to the log: No space left"), "attach the NIC")) is errors.Conflict
+
+
+def test_a_device_that_the_host_has_not_is_told_by_its_errno() -> None:
+    words = "Cannot get interface MTU on 'br9': No such device"
+    error = refusal(failure(38, words, number=errno.ENODEV), "attach the NIC")
+    assert type(error) is errors.NoDevice
+    assert error.message == f"cannot attach the NIC: {words}"
 
 
 def test_a_guest_s_refusal_and_a_second_request_are_told_from_the_rest() -> None:
