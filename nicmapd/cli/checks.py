@@ -42,6 +42,9 @@ class Check:
 #: Subjects that are no VM.
 _DAEMON, _TOGETHER = "nicmapd", "all VMs"
 
+#: Where nicmapd looks if it is told nothing else.
+_URI = "qemu:///system"
+
 _CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 
 #: The way to an answer, step by step.
@@ -93,7 +96,7 @@ def _of_libvirt(libvirt: Any) -> Check:
     what = "is connected to libvirt"
     if libvirt["connected"]:
         return Check(_DAEMON, what, Result.PASS, f"version {words.text(libvirt['version'])}")
-    uri = words.text(libvirt["uri"] or "qemu:///system")
+    uri = words.text(libvirt["uri"] or _URI)
     return Check(
         _DAEMON,
         what,
@@ -133,33 +136,34 @@ def _of_passes(passes: Any) -> Check:
     return Check(_DAEMON, what, Result.PASS, f"{last}, every {passes['interval']:g} s")
 
 
-def of_vm(vm: Any, nics: Sequence[Any]) -> list[Check]:
-    """A VM, from libvirt to the names of its NICs."""
+def of_vm(vm: Any, nics: Sequence[Any], *, uri: str | None) -> list[Check]:
+    """A VM, from libvirt at `uri` to the names of its NICs."""
     name = words.text(vm["name"])
     # What only the configuration has is not in the guest yet, and nothing is wrong with that.
     there = [nic for nic in nics if nic["pending"] is None or nic["pending"]["kind"] != "attach"]
     coming = len(nics) - len(there)
-    runs = _runs(name, vm)
+    runs = _runs(name, vm, uri)
     if vm["state"] in ("off", "crashed"):
         return [runs]
     return [runs, *_agent(name, vm), _freshness(name, vm), *_named(name, vm, there, coming), *_sound(name, vm, there)]
 
 
-def word(vm: Any) -> str:
-    """A VM in a command line for other programs: they know no escaped names."""
-    return shlex.quote(vm["name"] if words.text(vm["name"]) == vm["name"] else words.text(vm["uuid"]))
+def _virsh(uri: str | None, command: str, vm: Any) -> str:
+    """A command line of virsh, which knows no escaped names, and by itself not where nicmapd's VMs are."""
+    clear = words.text(vm["name"]) == vm["name"] and not vm["name"].startswith("-")
+    return shlex.join(["virsh", "-c", words.text(uri or _URI), command, words.text(vm["name" if clear else "uuid"])])
 
 
-def _runs(name: str, vm: Any) -> Check:
+def _runs(name: str, vm: Any, uri: str | None) -> Check:
     state, what = vm["state"], "the VM runs"
     if state == "running":
         return Check(name, what, Result.PASS)
     if state == "off":
         return Check(name, what, Result.SKIP, "it is off, its names are those of when it ran")
     if state == "crashed":
-        return Check(name, what, Result.FAIL, "it has crashed", f"virsh start {word(vm)}")
+        return Check(name, what, Result.FAIL, "it has crashed", _virsh(uri, "start", vm))
     resume = "resume" if state == "paused" else "dompmwakeup"
-    return Check(name, what, Result.WARN, f"it is {words.text(state)}", f"virsh {resume} {word(vm)}")
+    return Check(name, what, Result.WARN, f"it is {words.text(state)}", _virsh(uri, resume, vm))
 
 
 def _agent(name: str, vm: Any) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -110,7 +111,7 @@ def _by_details(error: NicmapError, session: Session) -> str:
     if isinstance(removed, str):
         return f"Try: {line('history', removed)}"
     if isinstance(oldest, int):
-        return f"Try: {line('events', vm, '--after', str(max(0, oldest - 1)))}"
+        return f"Try: {line('events', vm, options=('--after', str(max(0, oldest - 1))))}"
     if error.details.get("refused"):
         return f"Look into the guest (is the NIC in use, has it booted?), then try again: {line(*session.subject)}"
     if "active" in error.details or error.details.get("key") == "network":
@@ -121,7 +122,8 @@ def _by_details(error: NicmapError, session: Session) -> str:
 def _by_kind(error: NicmapError, session: Session) -> str:
     """Where it is about the way to the daemon, or about waiting."""
     if isinstance(error, NotPermitted):
-        return "Root may (sudo nicmapctl ...), and members of the group nicmapd (usermod -aG nicmapd USER, log in anew)"
+        group = _group(session.socket)
+        return f"Root may (sudo nicmapctl ...), and who is in group {group} (usermod -aG {group} USER, log in anew)"
     if isinstance(error, Unreachable):
         return _unreachable(session, error.details.get("certificate"))
     if isinstance(error, TimedOut):
@@ -168,6 +170,14 @@ def _unreachable(session: Session, certificate: object) -> str:
     return f"Is it running, and is this its address{scheme}? (--socket, --url, $NICMAPD_SOCKET, $NICMAPD_URL)"
 
 
+def _group(path: str) -> str:
+    """The group whose members may connect there; the one that it has by default if that cannot be seen."""
+    try:
+        return printable(Path(path).group())
+    except (OSError, KeyError):
+        return "nicmapd"
+
+
 def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
     """The call again with what would be clear, for the first few."""
     command, *rest = session.subject or ("show",)
@@ -176,9 +186,14 @@ def _with_candidates(session: Session, candidates: Sequence[str]) -> str:
     return "  or  ".join(line(command, *rest[:place], one, *rest[place + 1 :]) for one in candidates[:3])
 
 
-def line(*parts: str) -> str:
-    """A command line that can be copied: it asks the same daemon, too."""
-    return " ".join(["nicmapctl", *(shlex.quote(printable(part)) for part in (*way.get(), *parts) if part)])
+def line(*words: str, options: Sequence[str] = ()) -> str:
+    """A command line that can be copied: it asks the same daemon, too. `words` are the command and what it is about;
+    empty ones are left out."""
+    command, about = words[:1], [word for word in words[1:] if word]
+    # Nobody keeps a guest from calling its NIC --yes.
+    dashed = any(word.startswith("-") for word in about)
+    parts = (*way.get(), *command, *((*options, "--", *about) if dashed else (*about, *options)))
+    return " ".join(["nicmapctl", *(shlex.quote(printable(part)) for part in parts)])
 
 
 def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> NoReturn:

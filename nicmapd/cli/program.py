@@ -91,6 +91,15 @@ class Commands(click.Group):
             failure.unknown_command(ctx, args[0], list(COMMANDS))
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError as error:  # help and version are printed here already
+            _drop_output()
+            raise click.exceptions.Exit(failure.CUT_OFF) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         session = ctx.ensure_object(Session)
         try:

@@ -188,6 +188,7 @@ class App {
     this.toolbar.attach.hidden = !may;
     this.shell.signOut.hidden = this.api.token === null;
     this.shell.signIn.hidden = may || this.api.token !== null;
+    this.panel.uri = status.libvirt.uri || this.panel.uri;
     this.panel.mayChange = this.networks.mayChange = may;
     this.panel.update();
     this.networks.update();

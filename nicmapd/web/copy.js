@@ -42,8 +42,8 @@ export function curl(path, token) {
   return `curl -s${header} ${quoted(location.origin + path)}`;
 }
 
-/** Shows the NIC as libvirt has it. A UUID stands for names that a terminal or a shell could stumble over. */
-export function virsh(vm, nic) {
+/** Shows the NIC as libvirt at `uri` has it. A UUID stands for names that a terminal or a shell could stumble over. */
+export function virsh(uri, vm, nic) {
   const name = /^[\w.-]+$/.test(vm.name) && !vm.name.startsWith("-") ? vm.name : vm.uuid;
-  return `virsh dumpxml ${name} --xpath "//interface[mac/@address='${nic.mac}']"`;
+  return `virsh -c ${quoted(uri)} dumpxml ${name} --xpath "//interface[mac/@address='${nic.mac}']"`;
 }

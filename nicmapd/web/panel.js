@@ -21,6 +21,7 @@ export class Panel {
     this.map = map;
     this.actions = actions;
     this.mayChange = false;
+    this.uri = "qemu:///system";
     this.key = null;
     this.signature = null;
     this.title = h("h2", { class: "title", tabindex: "-1" });
@@ -156,7 +157,7 @@ export class Panel {
     const copies = [
       nic && copyButton("MAC", () => nic.mac),
       copyButton("curl", () => curl(path, this.api.token)),
-      nic && copyButton("virsh", () => virsh(entry.vm, nic)),
+      nic && copyButton("virsh", () => virsh(this.uri, entry.vm, nic)),
     ];
     const changes = !this.mayChange ? null : [
       ask,

@@ -84,7 +84,10 @@ def test_commands_are_copied_without_the_token(serve: Serve, open_page: OpenPage
         panel.get_by_role("button", name=name, exact=True).wait_for()
     assert copied["MAC"] == "52:54:00:00:01:00"
     assert copied["curl"] == f"curl -s {address}/vms/{uuid_of(1)}/interfaces/52:54:00:00:01:00"
-    assert copied["virsh"] == "virsh dumpxml web1 --xpath \"//interface[mac/@address='52:54:00:00:01:00']\""
+    assert (
+        copied["virsh"]
+        == "virsh -c qemu:///system dumpxml web1 --xpath \"//interface[mac/@address='52:54:00:00:01:00']\""
+    )
 
 
 def test_a_dialog_names_what_goes_and_escape_does_nothing(serve: Serve, open_page: OpenPage, world: World) -> None:

@@ -216,6 +216,22 @@ def test_resolve_prints_another_word(nicmapctl: Run, option: str, value: str) ->
         assert nicmapctl("resolve", "web1", nic, option) == (0, f"{value}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["resolve", "web1", "eth0", "--alias", "--target"], "only one of --alias, --target can be given"),
+        (["list", "--network", "a", "--network=b"], "--network is given more than once"),
+        (["show", "web1", "--socket", "/a", "--socket", "/b"], "--socket is given more than once"),
+    ],
+)
+def test_what_can_mean_one_thing_only_is_not_given_two(nicmapctl: Run, arguments: list[str], what: str) -> None:
+    assert nicmapctl(*arguments) == (2, "", f"nicmapctl: {what}\nSee: nicmapctl {arguments[0]} --help\n")
+
+
+def test_the_same_twice_is_the_same(nicmapctl: Run) -> None:
+    assert nicmapctl("resolve", "web1", "ens7", "--alias", "--alias", "--require-fresh", "--require-fresh")[0] == 0
+
+
 def test_resolve_of_an_old_name_warns_on_stderr_only(nicmapctl: Run) -> None:
     assert nicmapctl("resolve", "win10", "Ethernet 2") == (
         0,

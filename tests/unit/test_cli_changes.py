@@ -188,7 +188,7 @@ def test_detach_that_the_guest_refuses_is_4(host: Host) -> None:
 def test_detach_by_a_name_that_is_not_certain_now(host: Host) -> None:
     host.script.answer = problem(409, "conflict", "what the guest calls its NICs is not certain", agent_state="busy")
     code, _, err = host.run("detach", "web1", "ens7", "-y")
-    assert (code, err.splitlines()[1]) == (5, "Try: nicmapctl detach web1 52:54:00:00:01:01")
+    assert (code, err.splitlines()[1]) == (5, "Try: nicmapctl detach web1 52:54:00:00:01:01 --yes")
     code, _, err = host.run("detach", "web1", "alias:net1", "-y")
     assert (code, err.splitlines()[1]) == (5, "What is known of it: nicmapctl show web1 alias:net1")
 

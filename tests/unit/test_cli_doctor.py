@@ -14,7 +14,7 @@ import pytest
 from nicmapd.cli import program
 from nicmapd.model import AgentState, DomainState, Naming, NicAddress
 from tests.fakes.serving import nicmapctl_at, serving
-from tests.fakes.world import World, ambiguous, empty_world, named
+from tests.fakes.world import World, ambiguous, empty_world, named, uuid_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -116,6 +116,13 @@ def test_each_state_of_an_agent_stops_at_its_step(world: World, doctor: Run, sta
     assert broken["advice"], "it must say what to do"
     after = document["checks"][document["checks"].index(broken) + 1 :]
     assert not [one for one in after if one["check"].startswith("the guest agent") and one["result"] == "PASS"]
+
+
+@pytest.mark.parametrize("name", ["two words", "--all", "\x1b[31m"])
+def test_a_line_for_virsh_says_where_the_vm_is_and_which_one(world: World, doctor: Run, name: str) -> None:
+    world.vm(1, name, [world.nic(1, 0, named("eth0"))], state=DomainState.PAUSED, agent=AgentState.PAUSED)
+    word = "'two words'" if name == "two words" else uuid_of(1)
+    assert f"virsh -c qemu:///system resume {word}" in doctor(uuid_of(1))[1]
 
 
 def test_no_state_of_an_agent_is_forgotten() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -123,6 +125,20 @@ def test_a_next_step_repeats_all_of_the_call() -> None:
     assert failure.next_step(errors.Ambiguous("what", candidates=["a", "b c"]), several) == (
         "Try: nicmapctl show a  or  nicmapctl show 'b c'"
     )
+
+
+def test_what_reads_as_an_option_is_no_option_in_a_line_to_copy() -> None:
+    assert failure.line("show", "web1", "-x") == "nicmapctl show -- web1 -x"
+    assert failure.line("wait", "--yes", "eth0", options=("--for", "gone")) == "nicmapctl wait --for gone -- --yes eth0"
+    assert failure.line("wait", "a b", "", options=("--for", "gone")) == "nicmapctl wait 'a b' --for gone"
+
+
+def test_who_may_not_connect_is_told_the_group_of_the_socket(tmp_path: Path) -> None:
+    session = Session(socket=str(tmp_path))
+    group = grp.getgrgid(tmp_path.stat().st_gid).gr_name
+    assert f"who is in group {group} (usermod -aG {group} USER" in failure.next_step(errors.NotPermitted("w"), session)
+    session = Session(socket=str(tmp_path / "not" / "there"))
+    assert "usermod -aG nicmapd USER" in failure.next_step(errors.NotPermitted("w"), session)
 
 
 def test_sizes_have_units() -> None:

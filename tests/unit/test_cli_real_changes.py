@@ -110,7 +110,7 @@ def test_a_guest_that_is_silent_lets_nobody_act_by_name(vm: FakeVm, nicmapctl: R
     vm.failure = AgentFailure("no answer within 2 s", state="unresponsive")
     code, _, err = nicmapctl("detach", "web1", "eth1", "--yes")
     assert (code, len(vm.nics)) == (5, 2)
-    assert err.splitlines()[1] == f"Try: nicmapctl detach web1 {vm.nics[1].mac}"
+    assert err.splitlines()[1] == f"Try: nicmapctl detach web1 {vm.nics[1].mac} --yes"
     assert nicmapctl("detach", "web1", vm.nics[1].mac, "--yes")[0] == 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from nicmapd.cli import changing, failure, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.text import normal_mac
 
@@ -22,7 +23,7 @@ _PLACES = {
 }
 
 
-@click.command("attach")
+@click.command("attach", cls=Command)
 @click.argument("vm")
 @click.option("--network", metavar="NAME", help="On this libvirt network.")
 @click.option("--bridge", metavar="DEV", help="On this bridge of the host.")
@@ -74,7 +75,7 @@ def _body(wishes: dict[str, Any]) -> dict[str, Any]:
 
 def _not_shown(session: Session, vm: str, nic: Any, patience: int, *, failed: bool) -> None:
     """Says that the guest has not named it. Raises `NotYet` if that was waited for."""
-    session.hint = failure.line("wait", vm, nic["mac"], "--for", "present")
+    session.hint = failure.line("wait", vm, nic["mac"], options=("--for", "present"))
     late = f"the guest has not shown it within {patience} s: {words.text(nic['reason'])}"
     if failed:
         raise failure.NotYet(late)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nicmapd.cli import changing, failure, table, tree, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.text import printable
 
@@ -19,7 +20,7 @@ _PATIENCE = 30
 _ACCEPTED = 202
 
 
-@click.command("detach")
+@click.command("detach", cls=Command)
 @click.argument("vm")
 @click.argument("nic")
 @changing.wait_option(f"Seconds for the guest to let it go, then exit code 3. Not given: {_PATIENCE}.")
@@ -41,7 +42,8 @@ def command(session: Session, vm: str, nic: str, wait: int | None, yes: bool, dr
         return
     if not yes:
         _ask(session, found)
-    session.hint = failure.line("detach", vm, found["mac"]) if nic == found["name"] else None
+    again = failure.line("detach", vm, found["mac"], options=("--yes",) if yes else ())
+    session.hint = again if nic == found["name"] else None
     patience = _PATIENCE if wait is None else wait
     name = _name(found)
     with changing.under_way(f"detaching {name}: waiting for the guest to let it go") as progress:
@@ -50,7 +52,9 @@ def command(session: Session, vm: str, nic: str, wait: int | None, yes: bool, dr
     if session.json:
         session.print_json({"gone": gone, "seconds": round(progress.seconds, 3), "nic": found})
     if not gone:
-        session.hint = failure.line("wait", vm, f"alias:{found['alias']}" if found["alias"] else nic, "--for", "gone")
+        session.hint = failure.line(
+            "wait", vm, f"alias:{found['alias']}" if found["alias"] else nic, options=("--for", "gone")
+        )
         raise failure.NotYet(
             f"the guest has not let {name} go within {patience} s; it is asked to, and may do so later"
         )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nicmapd.cli import checks, failure, table, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.checks import Check, Result
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NicmapError, Unavailable
@@ -16,7 +17,7 @@ from nicmapd.errors import NicmapError, Unavailable
 _COLOURS = {Result.PASS: "good", Result.WARN: "old", Result.FAIL: "bad", Result.SKIP: "dim"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @click.argument("vm", required=False)
 @command_options
 @click.pass_context
@@ -35,8 +36,9 @@ def command(ctx: click.Context, vm: str | None) -> None:
         found = [Check("nicmapd", "answers", Result.FAIL, words.text(error.message), advice)]
         code = failure.exit_code(error)
     else:
+        uri = status["libvirt"]["uri"]
         daemon = checks.of_daemon(status, _reasons(session))
-        found = [*daemon, *(_host(session) if vm is None else _vm(session, vm))]
+        found = [*daemon, *(_host(session, uri) if vm is None else _vm(session, vm, uri))]
     counts = Counter(check.result for check in found)
     if session.json:
         session.print_json(_document(found, counts))
@@ -56,19 +58,20 @@ def _reasons(session: Session) -> Sequence[str]:
     return []
 
 
-def _vm(session: Session, vm: str) -> list[Check]:
+def _vm(session: Session, vm: str, uri: str | None) -> list[Check]:
     document = session.client.get("vms", vm)
-    return checks.of_vm(document, session.client.get("vms", document["uuid"], "interfaces")["items"])
+    nics = session.client.get("vms", document["uuid"], "interfaces")["items"]
+    return checks.of_vm(document, nics, uri=uri)
 
 
-def _host(session: Session) -> list[Check]:
+def _host(session: Session, uri: str | None) -> list[Check]:
     """Every VM: one line if it is well, else what is not."""
     nics: defaultdict[str, list[Any]] = defaultdict(list)
     for nic in session.client.items("interfaces"):
         nics[nic["vm_uuid"]].append(nic)
     found: list[Check] = []
     for vm in session.client.items("vms"):
-        of_vm = checks.of_vm(vm, nics[vm["uuid"]])
+        of_vm = checks.of_vm(vm, nics[vm["uuid"]], uri=uri)
         bad = [check for check in of_vm if not check.good]
         if bad:
             found += bad

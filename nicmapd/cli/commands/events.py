@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nicmapd.cli import following, table, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options, encode
 from nicmapd.errors import NotFound
 from nicmapd.follow import Event, Follower
@@ -27,7 +28,7 @@ _COLOURS = {
 _KIND = 13
 
 
-@click.command("events")
+@click.command("events", cls=Command)
 @click.argument("vm", required=False)
 @click.option(
     "--after",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from nicmapd.cli import columns, listing, nics
+from nicmapd.cli.calling import Command
 from nicmapd.cli.columns import Column
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NotFound
@@ -17,7 +18,7 @@ from nicmapd.text import printable
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.IGNORECASE)
 
 
-@click.command("find")
+@click.command("find", cls=Command)
 @click.argument("what", metavar="MAC|IP|NAME")
 @listing.options
 @command_options

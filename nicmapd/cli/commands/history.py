@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from nicmapd.cli import table, timeline, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.cli.table import Cell
 
 _HEADERS = ("FROM", "TO", "NIC", "MAC", "STATE", "ADDRESSES")
 
 
-@click.command("history")
+@click.command("history", cls=Command)
 @click.argument("vm")
 @click.argument("nic", required=False)
 @click.option(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nicmapd.cli import changing, failure, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("link")
+@click.command("link", cls=Command)
 @click.argument("vm")
 @click.argument("nic")
 @click.argument("state", type=click.Choice(["up", "down"]), metavar="up|down")

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from nicmapd.cli import columns, following, listing, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.columns import Column
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NotFound
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("vm", required=False)
 @click.option("--network", metavar="NAME", help="Only NICs on this libvirt network.")
 @click.option("--type", metavar="TYPE", help="Only NICs of this libvirt type, such as network or bridge.")

@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from nicmapd.cli import nics, table, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.cli.table import Cell
 
 _INDENT = "  "
 
 
-@click.command("networks")
+@click.command("networks", cls=Command)
 @click.argument("network", required=False)
 @command_options
 @click.pass_obj

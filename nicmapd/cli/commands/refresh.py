@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nicmapd.cli import words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("refresh")
+@click.command("refresh", cls=Command)
 @click.argument("vm")
 @command_options
 @click.pass_obj

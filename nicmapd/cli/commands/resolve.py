@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from nicmapd.cli import failure, nics, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import NotFound, Stale
 from nicmapd.text import printable
 
 
-@click.command("resolve")
+@click.command("resolve", cls=Command)
 @click.argument("vm")
 @click.argument("name")
 @click.option("--alias", "what", flag_value="alias", help="Print the alias (net0) instead.")

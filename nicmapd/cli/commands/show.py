@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from nicmapd.cli import nics, table, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("vm")
 @click.argument("nic", required=False)
 @command_options

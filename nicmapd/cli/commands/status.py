@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from nicmapd.cli import failure, table, words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 
 
-@click.command("status")
+@click.command("status", cls=Command)
 @command_options
 @click.pass_context
 def command(ctx: click.Context) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from nicmapd.cli import words
+from nicmapd.cli.calling import Command
 from nicmapd.cli.progress import Progress
 from nicmapd.cli.session import Session, command_options
 from nicmapd.cli.waiting import Waiting, addressed, present
@@ -15,7 +16,7 @@ from nicmapd.errors import NotFound
 _WANTED = {"present": (present, "present"), "address": (addressed, "there with an address")}
 
 
-@click.command("wait")
+@click.command("wait", cls=Command)
 @click.argument("vm")
 @click.argument("nic")
 @click.option(

@@ -6,11 +6,12 @@ import sys
 
 import click
 
+from nicmapd.cli.calling import Command
 from nicmapd.cli.session import Session, command_options
 from nicmapd.errors import Invalid
 
 
-@click.command("watch")
+@click.command("watch", cls=Command)
 @click.argument("vm", required=False)
 @command_options
 @click.pass_obj
