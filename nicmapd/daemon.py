@@ -38,7 +38,7 @@ from nicmapd.hypervisor import LibvirtChanges, LibvirtHypervisor
 from nicmapd.keeper import Keeper
 from nicmapd.logs import start_logging
 from nicmapd.meter import Meter
-from nicmapd.model import AgentState, Outcome
+from nicmapd.model import AgentState, Change, ChangeKind, Outcome
 from nicmapd.ports import Clock, NicStore
 from nicmapd.refresh import Refresher
 from nicmapd.sdnotify import Notifier, listening_sockets
@@ -75,7 +75,13 @@ def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
     except StoreCorrupt as error:
         aside = store.set_aside(settings.store.url)
         _log.error("%s; moved aside to %s. The map begins anew, its history is lost from here on", error.message, aside)
-        return store.open_store(settings.store.url, host=host, clock=clock)
+        new = store.open_store(settings.store.url, host=host, clock=clock)
+        # Behind any number that the damaged one can have given (it had to have a change a second for all its life to
+        # come so far), so that a reader of its feed is told that there is something it has missed.
+        now = clock.now()
+        change = Change(ChangeKind.RESYNC, "the file of the map was damaged, and a new one was begun")
+        new.begin(change, number=int(now.timestamp()), at=now)
+        return new
 
 
 class Daemon:

@@ -89,7 +89,8 @@ def blocks(lines: Iterator[bytes]) -> Iterator[_Block]:
 
 
 class Follower:
-    """The changes of one VM (`uuid`; None: of all) after number `after` (None: from now on). Iterate over it, once.
+    """The changes of one VM (`uuid`; None: of all) after number `after` (None: from now on; 0: all that are kept).
+    Iterate over it, once.
 
     The first connection raises what keeps it from being made. Later ones are tried until they are made, but for
     `NotFound` and `Invalid`, which waiting does not mend. `rest` waits so many seconds.
@@ -109,8 +110,9 @@ class Follower:
         self._retry = _RETRY
         self._ever = False
         self._missed = ""
+        self._after = after
         #: Number of the last event that was had.
-        self.last = after
+        self.last: int | None = None
 
     def __iter__(self) -> Iterator[Item]:
         pause = _SOONEST
@@ -127,7 +129,7 @@ class Follower:
             except Stale as error:
                 if self.last is None or not self._ever:
                     raise
-                self.last, self._missed = None, error.message
+                self.last, self._after, self._missed = None, None, error.message
                 continue
             except (NotFound, Invalid):
                 raise
@@ -142,9 +144,12 @@ class Follower:
     def _connection(self) -> Generator[Item, None, None]:
         """What comes over one connection; a `Lost` (without a time) where the daemon says why it ends."""
         headers = {"Accept": "text/event-stream"}
+        query = {"vm": self._uuid}
         if self.last is not None:
             headers["Last-Event-ID"] = str(self.last)
-        lines = self._client.stream("events", query={"vm": self._uuid}, headers=headers, silence=SILENCE)
+        elif self._after is not None:
+            query["after"] = str(self._after)
+        lines = self._client.stream("events", query=query, headers=headers, silence=SILENCE)
         with closing(lines):
             try:
                 for number, block in enumerate(blocks(lines)):

@@ -203,6 +203,14 @@ class SqlStore:
         self._count(VmRef("", ""), left_out)
         return items
 
+    def begin(self, first: Change, *, number: int, at: datetime) -> None:
+        """Puts the first change of a new store into its feed, with that number; what was before is not there any more.
+
+        SQLite only. `Unavailable` if there are changes already.
+        """
+        with self._writing() as connection:
+            writing.begin_feed(connection, first, host=self._host, number=number, at=at)
+
     def _count(self, vm: VmRef, suppressed: int) -> None:
         if suppressed:
             with self._counting:

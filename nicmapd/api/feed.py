@@ -183,15 +183,18 @@ class Feed:
             with contextlib.suppress(RuntimeError):  # after the end of the loop there is nobody to tell
                 self._loop.call_soon_threadsafe(self._wake)
 
-    async def open(self, after: int | None, uuid: str | None) -> Reader:
-        """A reader of what follows number `after` (None: of what comes from now on), of one VM or of all.
+    async def open(self, after: int | None, uuid: str | None, *, whole: bool = False) -> Reader:
+        """A reader of what follows number `after` (None: of what comes from now on), of one VM or of all. `whole`: of
+        all that is kept, and nothing before that is missed.
 
         Raises `OutOfReach`, `Unavailable` (the store cannot be read, or the feed has ended).
         """
         if self._ended:
             raise Unavailable(self._ended)
         oldest, newest = await self._past.ask(self._store.feed_bounds)
-        if after is not None:
+        if whole:
+            after = max(0, oldest - 1)
+        elif after is not None:
             _check(after, oldest, newest)
         if not self._readers:
             self._tail.restart(newest)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from nicmapd.model import Change, ChangeKind, FeedItem, NicEntry, VmEntry, VmRef
 from nicmapd.schema import changes as feed_table
-from nicmapd.schema import from_microseconds, nics, sightings, spans, to_microseconds, vms
+from nicmapd.schema import feed_marks, from_microseconds, nics, sightings, spans, to_microseconds, vms
 from nicmapd.sql import codec
 
 HOUR = timedelta(hours=1)
@@ -234,6 +234,13 @@ def write_feed(
         for number, change in zip(numbers, kept, strict=True)
     ]
     return items, len(changes) - len(kept)
+
+
+def begin_feed(connection: Connection, first: Change, *, host: str, number: int, at: datetime) -> None:
+    """Adds `first` to an empty feed under that number, so that all others come after it (AUTOINCREMENT)."""
+    connection.execute(insert(feed_marks).values(host=host, pruned_to=number - 1))
+    row = {"id": number, "host": host, "at": at, "vm_uuid": "", "vm_name": "", **codec.change_values(first)}
+    connection.execute(insert(feed_table).values(row))
 
 
 def _within_bounds(

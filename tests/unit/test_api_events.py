@@ -198,6 +198,10 @@ def test_what_is_not_kept_any_more_is_gone(world: World, server: Serving) -> Non
         assert "is not kept any more" in problem["detail"]
     with EventClient(server.path, headers={"Last-Event-ID": str(dropped[1])}) as client:
         assert [event.id for event in client.changes(1)] == [last]
+    with EventClient(server.path, headers={"Last-Event-ID": "0"}) as client:
+        assert client.status == 410  # it was there when nothing had happened yet
+    with EventClient(server.path, "/events?after=0") as client:
+        assert [event.id for event in client.changes(1)] == [last]  # it asks for what there is
 
 
 def test_a_number_from_the_future_is_of_another_store(world: World, server: Serving) -> None:

@@ -179,6 +179,17 @@ def test_a_place_that_is_given_must_be_there(world: World, tmp_path: Path) -> No
         next(iter(follower(tmp_path, after=99)))
 
 
+def test_from_the_beginning_is_from_what_is_kept(world: World, tmp_path: Path) -> None:
+    note(world, "dropped")
+    world.clock.wall += timedelta(days=2)
+    note(world, "kept")
+    world.store.prune(before=world.clock.now() - timedelta(days=1))
+    with serving(world, tmp_path):
+        items = iter(follower(tmp_path, after=0))
+        assert next(items) == Connected()
+        assert sentence(next(items)) == "kept"
+
+
 def test_of_one_vm(world: World, tmp_path: Path) -> None:
     with serving(world, tmp_path):
         assert next(iter(follower(tmp_path, uuid=uuid_of(1)))) == Connected()

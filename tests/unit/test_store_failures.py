@@ -9,14 +9,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nicmapd.config import Config, StoreConfig
+from nicmapd.daemon import open_store
 from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, Unavailable
 from nicmapd.model import Change, ChangeKind
 from nicmapd.store import set_aside
+from tests.fakes.clock import FakeClock
 from tests.unit.store_places import (
+    HOST,
     T0,
     SqlitePlace,
     at,
@@ -139,6 +144,25 @@ class TestDamage:
         store = sqlite_place.open()
         assert list(store.load()) == []
         store.apply(vm(nic()), [], at=T0)
+
+    def test_the_feed_of_the_new_store_is_behind_all_numbers_of_the_old_one(self, sqlite_place: SqlitePlace) -> None:
+        """Or a reader that comes back would get what follows its number, and not know what it has missed."""
+        (old,) = sqlite_place.open().apply(vm(nic()), [change()], at=T0)
+        sqlite_place.close()
+        self.spoil(sqlite_place.path)
+        settings = replace(Config(), store=StoreConfig(url=sqlite_place.url))
+        clock = FakeClock()
+        with closing(open_store(settings, host=HOST, clock=clock)) as store:
+            first = int(clock.now().timestamp())
+            assert old.id < first
+            assert store.feed_bounds() == (first, first)
+            (item,) = store.feed(after=0)
+            assert (item.change.kind, item.change.sentence) == (
+                ChangeKind.RESYNC,
+                "the file of the map was damaged, and a new one was begun",
+            )
+            (new,) = store.apply(vm(nic()), [change()], at=at(1))
+            assert new.id == first + 1
 
     def test_set_aside_twice_in_a_second_keeps_both(self, tmp_path: Path) -> None:
         path = tmp_path / "map.db"

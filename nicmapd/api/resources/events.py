@@ -64,12 +64,13 @@ class Events:
 
     async def stream(self, request: Request) -> Response:
         values = query.read(request, EVENT_KEYS)
-        after = _last_event_id(request, values["after"])
+        last = _last_event_id(request)
+        after = values["after"] if last is None else last
         uuid = None if values["vm"] is None else await history.known_uuid(self._context, values["vm"])
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._streams.open(getattr(request.state, "peer", None)))
             try:
-                reader = await self._context.feed.open(after, uuid)
+                reader = await self._context.feed.open(after, uuid, whole=last is None and after == 0)
             except OutOfReach as error:
                 instance = request.scope["path"]
                 return problems.response("stale", error.message, status=410, instance=instance, details=error.details)
@@ -83,10 +84,10 @@ class Events:
         return "the store cannot be written now: changes are told once it can"
 
 
-def _last_event_id(request: Request, after: int | None) -> int | None:
+def _last_event_id(request: Request) -> int | None:
     given = request.headers.get("last-event-id")
     if not given:
-        return after
+        return None
     try:
         return _number(given.strip())
     except ValueError as error:
