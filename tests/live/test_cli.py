@@ -73,7 +73,7 @@ def test_a_guest_that_hangs_is_told_of_and_not_acted_on_by_name(daemon: Nicmapd,
         eventually(lambda: nicmapctl(daemon, "doctor", "db1")[0] == 1, within=60, what="doctor finds it out")
         assert "db1: the guest agent answers              : FAIL (" in nicmapctl(daemon, "doctor", "db1")[1]
         code, _, err = nicmapctl(daemon, "detach", "db1", "eth1", "--yes")
-        assert (code, err.splitlines()[1]) == (5, f"Try: nicmapctl detach db1 {mac}")
+        assert (code, err.splitlines()[1]) == (5, f"Try: nicmapctl detach db1 {mac} --yes")
         assert nicmapctl(daemon, "detach", "db1", mac, "--yes")[0] == 0
         assert mac not in db1.live_macs()
     finally:
