@@ -388,10 +388,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """State of the link to libvirt. `since` is when it last changed; `message` is in words what is wrong."""
+    """State of the link to libvirt. `since` is when it last changed; `message` is in words what is wrong; `rx_filter`:
+    whether QEMU's NIC_RX_FILTER_CHANGED comes through (`hints.rx_filter`)."""
 
     connected: bool
     since: datetime | None = None
     message: str = ""
     version: str | None = None
     uri: str = ""
+    rx_filter: bool = False

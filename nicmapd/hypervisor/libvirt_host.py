@@ -105,14 +105,13 @@ class LibvirtHypervisor:
         link = Link(self._uri, on_close=self._on_close)
         try:
             listen_all(link, self._deliver)
-            if self._rx_filter:
-                filters.listen(link, self._deliver)
+            hints = self._rx_filter and filters.listen(link, self._deliver)
             version = _version(link.connection.getLibVersion())
         except libvirt.libvirtError as error:
             link.close()
             raise Unavailable(f"libvirt at {self._uri} broke off: {describe(error)}") from error
         self._link = link
-        self._status = ConnectionStatus(True, self._clock.now(), f"connected to {self._uri}", version, self._uri)
+        self._status = ConnectionStatus(True, self._clock.now(), f"connected to {self._uri}", version, self._uri, hints)
         _log.info("connected to libvirt %s at %s", version, self._uri)
         self._deliver(DomainEvent(EventKind.CONNECTED))
 

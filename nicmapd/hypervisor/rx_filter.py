@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 _QUERY = json.dumps({"execute": "query-rx-filter"})
 
 
-def listen(link: Link, deliver: Callable[[DomainEvent], None]) -> None:
-    """Registers for the event on all domains of `link`; a libvirt that refuses is told in the log."""
+def listen(link: Link, deliver: Callable[[DomainEvent], None]) -> bool:
+    """Registers for the event on all domains of `link`; False from a libvirt that refuses, which is told in the log."""
 
     def callback(_connection: Any, domain: Any, _event: str, _sec: int, _usec: int, details: str, _opaque: Any) -> None:
         deliver(DomainEvent(EventKind.RX_FILTER, VmRef(domain.UUIDString(), domain.name()), _alias(details)))
@@ -36,8 +36,9 @@ def listen(link: Link, deliver: Callable[[DomainEvent], None]) -> None:
         number = libvirt_qemu.qemuMonitorEventRegister(connection, None, "NIC_RX_FILTER_CHANGED", callback, None)
     except libvirt.libvirtError as error:
         _log.warning("hints.rx_filter is on, but libvirt does not pass on QEMU's events: %s", describe(error))
-        return
+        return False
     link.on_end(lambda: libvirt_qemu.qemuMonitorEventDeregister(connection, number))
+    return True
 
 
 def _alias(details: str) -> str:

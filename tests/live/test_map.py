@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 
+import libvirt
 import pytest
 
 from tests.lab import Guest, LabHost, Nic, eventually
@@ -210,6 +212,37 @@ def _seconds_until(moment: str | None) -> float:
     if moment is None:  # the first pass has not ended yet
         return 0.0
     return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+
+
+def test_with_the_hint_a_rename_needs_no_poll(lab: LabHost, web1: Guest) -> None:
+    """Several in a row: QEMU tells the next change only once somebody has asked for the one before."""
+    settings = {"poll.interval": "3600", "hints.rx_filter": "true"}
+    with Nicmapd(lab.uri, settings=settings) as daemon:
+        eventually(lambda: _seconds_until(daemon.vm("web1")["agent"]["next_attempt"]) > 60, within=20, what="settled")
+        assert daemon.get("/status")[1]["libvirt"]["rx_filter"] is True
+        names = ["eth1", "lan0", "lan1", "lan2"]
+        for old, new in pairwise(names):
+            web1.rename(old, new)
+            follows(daemon, web1, within=SLACK)
+        _, past = daemon.get(f"/vms/web1/interfaces/{web1.macs[1]}/history")
+        assert list(dict.fromkeys(entry["name"] for entry in past["items"])) == names[::-1]
+
+
+def test_without_the_hint_nobody_speaks_to_the_guest_s_qemu(lab: LabHost, fresh_guest: FreshGuest) -> None:
+    """libvirt marks a domain for that, and whoever supports the host may ask why."""
+    guest = fresh_guest("clean")
+
+    def marked() -> bool:
+        taints = guest.domain.messages(libvirt.VIR_DOMAIN_MESSAGE_TAINTING)
+        return "tainted: custom monitor control commands issued" in taints
+
+    with Nicmapd(lab.uri) as daemon:
+        follows(daemon, guest, within=SLACK)
+        assert daemon.get("/status")[1]["libvirt"]["rx_filter"] is False
+        assert not marked()
+    with Nicmapd(lab.uri, settings={"hints.rx_filter": "true"}) as daemon:
+        follows(daemon, guest, within=SLACK)
+        eventually(marked, within=5, what="the mark")
 
 
 def test_the_command_line_on_real_guests(daemon: Nicmapd, web1: Guest) -> None:

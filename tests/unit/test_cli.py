@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -360,6 +361,14 @@ def test_status_of_a_daemon_that_is_well(nicmapctl: Run) -> None:
     assert "6; agents: 3 ok, 1 no_channel, 1 off, 1 unresponsive" in out
     assert "last finished 1 s ago" in out
     assert "win10, last answered 14 m ago" in out
+
+
+def test_status_tells_of_the_hint(own_host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    world, path = own_host
+    run = runner(path, capsys)
+    assert "hints.rx_filter" not in run("status")[1]
+    world.service.daemon = replace(world.service.daemon, libvirt=replace(world.service.daemon.libvirt, rx_filter=True))
+    assert "; renames are seen at once (hints.rx_filter)\n" in run("status")[1]
 
 
 def test_status_of_a_degraded_daemon_is_1(own_host: tuple[World, Path], capsys: pytest.CaptureFixture[str]) -> None:

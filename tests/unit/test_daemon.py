@@ -84,7 +84,7 @@ class Running:
             answer.begin()
             return json.loads(answer.read())
 
-    def stop(self) -> None:
+    def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             assert self.process.wait(10) == 0
@@ -129,7 +129,7 @@ def running_in(tmp_path: Path) -> Iterator[Running]:
         running.await_words("1 domains in libvirt")
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 def put_token(path: Path, token: str) -> None:
@@ -191,6 +191,18 @@ def test_a_folder_for_the_socket_that_is_open_to_all(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run").chmod(0o777)
     assert "chmod o-w" in refused(Running(tmp_path, socket=str(tmp_path / "run" / "api.sock")), 1)
+
+
+def test_a_hypervisor_without_the_hint_is_told_and_served_all_the_same(tmp_path: Path) -> None:
+    """libvirt's test driver has no QEMU to hear of."""
+    running = Running(tmp_path)
+    running.write("[hints]\nrx_filter = true")
+    running.start()
+    with contextlib.closing(running):
+        running.await_words("hints.rx_filter is on, but libvirt does not pass on QEMU's events")
+        until(lambda: running.ask("/status")["libvirt"]["connected"])
+        status = running.ask("/status")
+        assert (status["libvirt"]["connected"], status["libvirt"]["rx_filter"]) == (True, False)
 
 
 def test_a_configuration_is_checked_with_its_files(tmp_path: Path) -> None:
@@ -305,7 +317,7 @@ def test_a_reload_cannot_open_what_must_stay_closed(tmp_path: Path) -> None:
         assert re.search(place, running.hang_up())
         assert [running.get("/vms", READ), running.get("/vms")] == [200, 401]
     finally:
-        running.stop()
+        running.close()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a file to a group")

@@ -235,6 +235,9 @@ class LibvirtLink(Document):
     message: str
     version: str | None
     uri: str
+    rx_filter: bool = Field(
+        description="QEMU's NIC_RX_FILTER_CHANGED comes: a rename in a guest is seen at once (hints.rx_filter)"
+    )
 
 
 class StoreState(Document):

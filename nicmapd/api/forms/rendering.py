@@ -344,6 +344,7 @@ def _parts(daemon: DaemonStatus) -> Json:
             "message": libvirt.message,
             "version": libvirt.version,
             "uri": libvirt.uri,
+            "rx_filter": libvirt.rx_filter,
         },
         "store": {
             "state": "ok" if daemon.store.ok else "degraded",

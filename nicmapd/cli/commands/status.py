@@ -57,6 +57,8 @@ def _libvirt(libvirt: Any) -> str:
         found += f", version {words.text(libvirt['version'])}"
     if libvirt["since"]:
         found += f", since {words.since(libvirt['since'])}"
+    if libvirt["connected"] and libvirt["rx_filter"]:
+        found += "; renames are seen at once (hints.rx_filter)"
     if libvirt["message"] and not libvirt["connected"]:
         found += f": {words.text(libvirt['message'])}"
     return found
