@@ -60,10 +60,6 @@ host_uuid = "{host_uuid}"
 LIBVIRTD_START = 30.0
 
 
-class LibvirtdEnded(RuntimeError):
-    """libvirtd did not live until it answered."""
-
-
 class LabHost:
     """A libvirtd with its guests and networks; use as a context manager, from the main thread.
 
@@ -151,14 +147,6 @@ class LabHost:
         `without` a driver ("network"), it is what virtqemud is while that other daemon is down.
         """
         drivers = [f"LIBVIRT_DRIVER_DIR={self._drivers(but=without)}"] if without else []
-        try:
-            self._launch_libvirtd(drivers)
-        except LibvirtdEnded as error:
-            # Seen once in some hundred starts, on a busy machine: it did not find its own user libvirt-qemu, and ended.
-            self._progress(f"{error}; once more")
-            self._launch_libvirtd(drivers)
-
-    def _launch_libvirtd(self, drivers: Sequence[str]) -> None:
         with (self.folder / "log" / "libvirtd.log").open("ab") as log:
             self._libvirtd = subprocess.Popen(
                 self._namespaces.command(*drivers, "libvirtd", "--pid-file", str(self.folder / "libvirtd.pid")),
@@ -293,7 +281,7 @@ class LabHost:
         status = self._libvirtd.poll()
         if status is not None:
             log = (self.folder / "log" / "libvirtd.log").read_text(errors="replace")
-            raise LibvirtdEnded(f"libvirtd ended with status {status}: {log[-1000:]}")
+            raise RuntimeError(f"libvirtd ended with status {status}: {log[-1000:]}")
         try:
             return bool(self.connection.getLibVersion())
         except libvirt.libvirtError:
