@@ -8,10 +8,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The live tests wait more than they work: two processes, each with a lab of its own, a file in one of them. Made-up requests
-# run apart: schemathesis gives its tests one name, and of equal names xdist's loadfile runs one.
+# Two processes (for live tests each with a lab of its own), a file in one of them. Made-up requests run apart:
+# schemathesis gives its tests one name, and of equal names xdist's loadfile runs one.
 SPREAD := -n 2 --dist loadfile
-MADE_UP := tests/live/test_change_fuzz.py
+MADE_UP := tests/unit/test_api_schemathesis.py tests/unit/test_change_fuzz.py
+MADE_UP_LIVE := tests/live/test_change_fuzz.py
 # One pip cache and one lab cache for all runs of this checkout.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -65,7 +66,8 @@ test: lab check unit browser live  ## the whole test suite, live tests on real g
 
 unit: setup  ## the fast tests, without guests
 	echo "== unit tests"
-	$(BIN)/pytest -q tests --ignore=tests/live --ignore=tests/browser
+	$(BIN)/pytest -q $(SPREAD) tests --ignore=tests/live --ignore=tests/browser $(MADE_UP:%=--ignore=%)
+	$(BIN)/pytest -q $(MADE_UP)
 
 browser: setup  ## the web page in Chromium, without guests
 	echo "== tests of the web page"
@@ -73,8 +75,8 @@ browser: setup  ## the web page in Chromium, without guests
 
 live: lab  ## the tests on real guests
 	echo "== live tests on real guests"
-	$(BIN)/pytest -q $(SPREAD) tests/live --ignore=$(MADE_UP)
-	$(BIN)/pytest -q $(MADE_UP)
+	$(BIN)/pytest -q $(SPREAD) tests/live --ignore=$(MADE_UP_LIVE)
+	$(BIN)/pytest -q $(MADE_UP_LIVE)
 
 check: setup  ## linters, types, import layers; never writes
 	echo "== ruff, mypy, import layers"
