@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from nicmapd.model import Change, ChangeKind, HostNic, NicEntry, Verdict, VmEntry
+from nicmapd.model import Change, ChangeKind, HostNic, Naming, NicEntry, Verdict, VmEntry
 from nicmapd.text import printable
 
 
@@ -13,8 +14,8 @@ def match(old: Sequence[NicEntry], nics: Sequence[HostNic]) -> list[NicEntry | N
 
     The same is, in this order: equal alias and MAC; equal PCI address and MAC (a VM that is off has no aliases, and a
     teaming pair shares its MAC); equal MAC where that is not ambiguous on either side; equal MAC in the same order
-    (what is left of equals can only be told by their order in the XML); equal alias and PCI address with another MAC
-    (the MAC of a NIC was changed while the VM was off).
+    (what is left of equals can only be told by their order in the XML); equal PCI address, model and network, and
+    another MAC (that of a NIC was changed while the VM was off; `carried` says what is left of its name then).
     """
     found: list[NicEntry | None] = [None] * len(nics)
     left = list(old)
@@ -25,6 +26,15 @@ def match(old: Sequence[NicEntry], nics: Sequence[HostNic]) -> list[NicEntry | N
                 if found[number] is not None:
                     left.remove(found[number])  # type: ignore[arg-type]
     return found
+
+
+def carried(entry: NicEntry, nic: HostNic) -> NicEntry:
+    """`entry` as it is with `nic`, which it was matched with. Its name goes only with its MAC: what has another one may
+    be another device in the same place, and nobody has heard yet what the guest calls that."""
+    if entry.nic.mac == nic.mac:
+        return replace(entry, nic=nic)
+    naming = Naming(reason=f"its MAC was {entry.nic.mac}, and the guest has not shown it with the new one yet")
+    return replace(entry, nic=nic, naming=naming, name_since=None, statistics=None)
 
 
 def match_coming(
@@ -50,7 +60,9 @@ def _same_mac(old: HostNic, new: HostNic) -> bool:
 
 
 def _same_slot(old: HostNic, new: HostNic) -> bool:
-    return old.pci is not None and old.pci == new.pci and (old.alias is None or new.alias is None)
+    # libvirt gives a new NIC the first free address: that of one that was just taken out.
+    alike = (old.pci, old.type, old.model, old.network) == (new.pci, new.type, new.model, new.network)
+    return old.pci is not None and alike and (old.alias is None or new.alias is None)
 
 
 def diff(old: VmEntry | None, new: VmEntry) -> tuple[Change, ...]:

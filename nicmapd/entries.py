@@ -74,7 +74,7 @@ class Entries:
         return tuple(
             NicEntry(id=self._new_id(), nic=nic, naming=Naming(), attached_at=now)
             if known is None
-            else replace(known, nic=nic)
+            else changes.carried(known, nic)
             for nic, known in zip(nics, matched, strict=True)
         )
 

@@ -160,7 +160,7 @@ class Ground:
     def _known(self, nics: Sequence[HostNic], known: Sequence[NicEntry | None]) -> tuple[NicEntry, ...]:
         """NICs of libvirt, each with what the map knows of it."""
         return tuple(
-            replace(old, nic=nic) if old is not None else NicEntry("", nic, Naming(), self.clock.now())
+            changes.carried(old, nic) if old is not None else NicEntry("", nic, Naming(), self.clock.now())
             for nic, old in zip(nics, known, strict=True)
         )
 
