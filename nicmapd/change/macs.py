@@ -35,23 +35,21 @@ class Macs:
 
         Raises `Conflict` if a NIC of this host has it, `Invalid` if no NIC can have it.
         """
-        taken = self._taken(asked=wanted is not None)
         with self._lock:
-            mac = pick(wanted, {**taken, **self._in_flight})
+            mac = pick(wanted, {**self._on_board(), **self._in_flight})
             self._in_flight[mac] = vm
         try:
+            if wanted is not None:
+                # The map may be older than the last change of another tool. Asked only now that the MAC is held: what
+                # another request did with it meanwhile would not be in a list that was begun before.
+                pick(wanted, self._hypervisor.macs())
             yield mac
         finally:
             with self._lock:
                 del self._in_flight[mac]
 
-    def _taken(self, *, asked: bool) -> dict[str, str]:
-        # The map may be older than the last change of another tool: for a MAC that somebody chose, libvirt is asked.
-        taken = dict(self._hypervisor.macs()) if asked else {}
-        for entry in self._board.entries():
-            for one in entry.all_nics:
-                taken.setdefault(one.nic.mac, entry.vm.name)
-        return taken
+    def _on_board(self) -> dict[str, str]:
+        return {one.nic.mac: entry.vm.name for entry in self._board.entries() for one in entry.all_nics}
 
 
 def pick(wanted: str | None, taken: Mapping[str, str]) -> str:

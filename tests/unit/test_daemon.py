@@ -4,6 +4,7 @@ what rude clients cost it."""
 from __future__ import annotations
 
 import contextlib
+import grp
 import http.client
 import json
 import os
@@ -203,6 +204,16 @@ def test_a_hypervisor_without_the_hint_is_told_and_served_all_the_same(tmp_path:
         until(lambda: running.ask("/status")["libvirt"]["connected"])
         status = running.ask("/status")
         assert (status["libvirt"]["connected"], status["libvirt"]["rx_filter"]) == (True, False)
+
+
+def test_a_reload_goes_on_where_the_socket_s_file_is_gone(daemon: Running) -> None:
+    """tmpfiles, or an operator, took it. What else the new configuration says must still count."""
+    group = next(one for one in grp.getgrall() if one.gr_gid != 0)
+    daemon.socket.unlink()
+    daemon.write(read_group=group.gr_name)
+    told = daemon.hang_up()
+    assert f"cannot give {daemon.socket} to the group {group.gr_name}: No such file or directory" in told
+    assert "configuration read again" in told
 
 
 def test_a_configuration_is_checked_with_its_files(tmp_path: Path) -> None:

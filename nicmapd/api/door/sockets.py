@@ -145,12 +145,14 @@ def _give_to_group(path: Path, group: str) -> None:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
         return
-    if path.stat().st_gid == number:
-        return  # the service's own group; its sandbox would not let it change that either
     try:
+        if path.stat().st_gid == number:
+            return  # the service's own group; its sandbox would not let it change that either
         os.chown(path, -1, number)
     except PermissionError:
         _log.warning("api.socket: may not give %s to the group %s: its members cannot connect", path, group)
+    except OSError as error:  # somebody has removed it: nobody can connect, and what else there is to do must be done
+        _log.warning("api.socket: cannot give %s to the group %s: %s", path, group, error.strerror)
 
 
 def check_exposure(listeners: Sequence[socket.socket], settings: ApiConfig) -> None:
