@@ -10,10 +10,11 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from nicmapd import __version__, config
-from nicmapd.errors import ConfigError, NicmapError
+from nicmapd.errors import ConfigError, Invalid, NicmapError
 from nicmapd.logs import start_logging
 
 _log = logging.getLogger("nicmapd")
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             print(fault, file=sys.stderr)
         return 2
     if arguments.check_config:
-        faults = _check_files(settings)
+        faults = _check_named(settings)
         for fault in faults:
             print(config.located(arguments.config, fault), file=sys.stderr)
         if faults:
@@ -61,16 +62,26 @@ def main(argv: list[str] | None = None) -> int:
     os._exit(code)
 
 
-def _check_files(settings: config.Config) -> list[str]:
-    """What is wrong with the files that the configuration names. Whose they are counts only for the daemon's user."""
-    from nicmapd.api.door import access, tls
+def _check_named(settings: config.Config) -> list[str]:
+    """What is wrong with what the configuration names: files, addresses, the store. Whose the files are counts only for
+    the daemon's user."""
+    from nicmapd import store
+    from nicmapd.api.door import access, sockets, tls
 
+    checks: list[Callable[[], object]] = [
+        lambda: access.rules_of(settings.api, strict=False),
+        lambda: tls.context_of(settings.api, strict=False),
+        lambda: sockets.check_listen(settings.api),
+        lambda: store.check_url(settings.store.url),
+    ]
     faults: list[str] = []
-    for check in (access.rules_of, tls.context_of):
+    for check in checks:
         try:
-            check(settings.api, strict=False)
+            check()
         except ConfigError as error:
             faults += error.faults
+        except Invalid as error:
+            faults.append(error.message)
     return faults
 
 
@@ -86,6 +97,9 @@ def _run(settings: config.Config, path: Path | None) -> int:
     except ConfigError as error:
         for fault in error.faults:
             _log.error("%s", config.located(path, fault))
+        return 2
+    except Invalid as error:  # the store's: what `store.url` names is none
+        _log.error("%s", config.located(path, error.message))
         return 2
     except NicmapError as error:
         _log.error("%s", error.message)

@@ -309,15 +309,19 @@ def _from_text(section: str, key: str, text: str) -> Any:
         return text
 
 
-def located(path: Path | None, fault: str) -> str:
-    """`fault` of a key ("section.key: ..."), with the file and line where the key stands, if it does."""
-    section, _, key = fault.partition(":")[0].partition(".")
+def located(path: Path | None, fault: str, *, environment: Mapping[str, str] = os.environ) -> str:
+    """`fault` of a key ("section.key: ..." or "section.key = ..."), with where the key got its value: the environment,
+    or a line of the file; with the file alone if it stands in neither."""
+    section, _, key = re.split(r":| = ", fault, maxsplit=1)[0].partition(".")
+    variable = f"{_ENVIRONMENT_PREFIX}{section}__{key}".upper()
+    if variable in environment:
+        return f"environment: {variable}: {fault}"
     source = path or DEFAULT_FILE
     try:
         place = _place(str(source), source.read_text(encoding="utf-8"), section, key or None)
     except (OSError, UnicodeDecodeError):
         return fault
-    return f"{place}: {fault}" if place != str(source) else fault
+    return f"{place}: {fault}"
 
 
 def _nearest(word: str, known: Mapping[str, Any]) -> str:

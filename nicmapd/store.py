@@ -42,11 +42,10 @@ def open_store(url: str, *, host: str, clock: Clock) -> SqlStore:
     Raises `StoreLocked` (another nicmapd has it), `StoreTooNew` (a newer one wrote it; it is not touched),
     `StoreCorrupt` (see `set_aside`), `Invalid` (the URL), `Unavailable`.
     """
-    parsed = _parse(url)
+    parsed = check_url(url)
     if parsed.get_backend_name() == "sqlite":
         backend = sqlite.open_backend(sqlite.path_of(parsed), clock)
     else:
-        postgres.check_url(parsed)
         backend = postgres.open_backend(parsed, host)
     try:
         if backend.revision != REVISIONS[-1]:
@@ -68,12 +67,22 @@ def set_aside(url: str, *, at: datetime | None = None) -> Path:
     return sqlite.set_aside(sqlite.path_of(parsed), at or datetime.now(UTC))
 
 
+def check_url(url: str) -> URL:
+    """`url`, as one that `open_store` takes. Raises `Invalid`, naming `store.url`."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        sqlite.path_of(parsed)
+    else:
+        postgres.check_url(parsed)
+    return parsed
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # Not quoted: it may hold a password.
-        raise Invalid('store.url is not an URL such as "sqlite:////var/lib/nicmapd/map.db"') from None
+        raise Invalid('store.url: must be an URL such as "sqlite:////var/lib/nicmapd/map.db"') from None
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite") and parsed.get_backend_name() != "postgresql":
         raise Invalid(f"store.url: {parsed.drivername} is not supported; SQLite and PostgreSQL are")
     return parsed

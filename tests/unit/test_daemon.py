@@ -231,6 +231,47 @@ def test_a_configuration_is_checked_with_its_files(tmp_path: Path) -> None:
     assert check() == (0, f"{running.file}: fine\n")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("NICMAPD_API__LISTEN", "0.0.0.0:8420", "0.0.0.0 is not loopback: set api.read_token_file"),
+        ("NICMAPD_API__WRITE_TOKEN_FILE", "/nowhere/token", "/nowhere/token cannot be read"),
+        ("NICMAPD_STORE__URL", "sqlite+foo:////tmp/x.db", "sqlite+foo is not supported"),
+        ("NICMAPD_STORE__URL", "sqlite:///:memory:", "must name a file"),
+        ("NICMAPD_STORE__URL", "sqlite://", "must name a file"),
+        ("NICMAPD_STORE__URL", "postgresql+asyncpg://x/y", "nicmapd uses psycopg 3 only"),
+        ("NICMAPD_STORE__URL", "postgresql://x:abc/y", "must be an URL such as"),
+    ],
+)
+def test_what_it_would_not_start_with_is_no_fine_configuration(
+    tmp_path: Path, variable: str, value: str, words: str
+) -> None:
+    """Told with where it comes from, and by the exit code that systemd does not try again after."""
+    running = Running(tmp_path, read_token_file="")
+    for arguments in (["--check-config"], []):
+        done = subprocess.run(
+            [sys.executable, "-m", "nicmapd", "--config", str(running.file), *arguments],
+            env={**os.environ, variable: value},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert words in line
+        assert f"environment: {variable}: " in line
+
+
+def test_an_address_that_is_not_there_yet_is_told_by_the_check_and_tried_again(tmp_path: Path) -> None:
+    running = Running(tmp_path, listen="nowhere.invalid:8420")
+    command = [sys.executable, "-m", "nicmapd", "--config", str(running.file)]
+    for arguments, code in (["--check-config"], 2), ([], 1):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == code
+        assert "nowhere.invalid is no address of this host" in done.stderr
+
+
 # -- SIGHUP
 
 

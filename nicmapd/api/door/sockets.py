@@ -160,7 +160,21 @@ def check_exposure(listeners: Sequence[socket.socket], settings: ApiConfig) -> N
 
     Raises `ConfigError` with what is missing.
     """
-    addresses = [one.getsockname()[0] for one in listeners if one.family != socket.AF_UNIX]
+    _check_addresses([one.getsockname()[0] for one in listeners if one.family != socket.AF_UNIX], settings)
+
+
+def check_listen(settings: ApiConfig) -> None:
+    """`check_exposure` of what `api.listen` would open. Raises `ConfigError`, also if it is no address of this host."""
+    if not settings.listen:
+        return
+    try:
+        addresses = [str(where[0]) for _, where in _resolve(settings.listen)]
+    except Unavailable as error:
+        raise ConfigError([error.message]) from error
+    _check_addresses(addresses, settings)
+
+
+def _check_addresses(addresses: Sequence[str], settings: ApiConfig) -> None:
     exposed = [one for one in addresses if not ipaddress.ip_address(one.partition("%")[0]).is_loopback]
     if settings.insecure or not exposed:
         return
@@ -176,8 +190,8 @@ def check_exposure(listeners: Sequence[socket.socket], settings: ApiConfig) -> N
         )
 
 
-def listen_tcp(address: str) -> list[socket.socket]:
-    """Listening TCP sockets on all addresses of `host:port`. Raises `Unavailable`."""
+def _resolve(address: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """(family, where) of all addresses of `host:port`. Raises `Unavailable`."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -186,8 +200,14 @@ def listen_tcp(address: str) -> list[socket.socket]:
         infos = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise Unavailable(f"api.listen: {address}: {host} is no address of this host: {error.strerror}") from error
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
+
+
+def listen_tcp(address: str) -> list[socket.socket]:
+    """Listening TCP sockets on all addresses of `host:port`. Raises `Unavailable`."""
+    infos = _resolve(address)
     found: list[socket.socket] = []
-    for family, _, _, _, where in dict.fromkeys(infos):
+    for family, where in infos:
         try:
             found.append(_listen_one(family, where))
         except OSError as error:
