@@ -7,6 +7,7 @@ client is ever pasted into XML. Shapes are those of libvirt's docs/formatdomain.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -125,8 +126,11 @@ def with_network(interface: str, network: str) -> str:
             "have a tap that can; detach it and attach a new one"
         )
     element.set("type", "network")
-    for name in ("source", "actual", "target", "virtualport"):
+    for name in ("source", "actual", "virtualport"):
         for child in element.findall(name):
+            element.remove(child)
+    for child in element.findall("target"):
+        if _GIVEN_TAP.fullmatch(child.get("dev", "")):
             element.remove(child)
     element.insert(1, ElementTree.Element("source", {"network": network}))
     return _text(element)
@@ -142,6 +146,9 @@ def with_mac_of(domain: str, nic: HostNic, mac: str) -> str:
     found.set("address", mac)
     return _text(root)
 
+
+#: Names that libvirt gives (src/util/virnetdev.h); any other is somebody's wish.
+_GIVEN_TAP = re.compile(r"(vnet|macvtap|macvlan)[0-9]+")
 
 Edit = Callable[[str], str]
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 #: Longest wait that is granted, in seconds: nothing between a client and us keeps a silent request open for longer.
 MAX_WAIT = 300
 
-_WAIT = re.compile(r'wait\s*=\s*("?)([0-9]{1,9})\1')
+_WAIT = re.compile(r'wait\s*=\s*("?)([0-9]{1,100})\1')
 
 PREFER = {
     "name": "Prefer",

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -113,7 +114,9 @@ def _only(entry: VmEntry, found: Sequence[NicEntry], text: str) -> NicEntry:
         _deny(entry, clean(text))
     if len(found) > 1:
         many = f"{len(found)} NICs of {_vm(entry)} are {clean(text)}"
-        _ambiguous(entry, found, f"{many}; give alias:..., dev:... or a name")
+        clear = _clear(entry, found)
+        advice = "give alias:..., dev:... or a name" if clear else "give each a MAC of its own first (virsh edit)"
+        _ambiguous(entry, found, f"{many}; {advice}")
     return found[0]
 
 
@@ -131,7 +134,14 @@ def _deny(entry: VmEntry, text: str) -> NoReturn:
 
 
 def _ambiguous(entry: VmEntry, found: Sequence[NicEntry], message: str) -> NoReturn:
-    raise Ambiguous(message, candidates=[selector(one.nic, one.naming, entry.all_nics) for one in found])
+    raise Ambiguous(message, candidates=_clear(entry, found))
+
+
+def _clear(entry: VmEntry, found: Sequence[NicEntry]) -> list[str]:
+    """What means one of `found` and no other, for each that has such a word: of equal MACs in a VM that is off none."""
+    shared = {mac for mac, count in Counter(one.nic.mac for one in entry.all_nics).items() if count > 1}
+    words = [selector(one.nic, one.naming, entry.all_nics) for one in found]
+    return [word for word in words if word not in shared and words.count(word) == 1]
 
 
 def _count(found: Sequence[NicEntry]) -> str:

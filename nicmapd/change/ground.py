@@ -124,6 +124,8 @@ class Ground:
             outcome = await self._refresh(uuid)
         except AgentFailure as error:
             raise _uncertain(error.message, error.state) from error
+        except Unavailable as error:
+            raise Unavailable(f"nothing was changed, for the guest cannot be asked now: {error.message}") from error
         if outcome.gone:
             raise NotFound(outcome.sentence)
         if not outcome.answered:
@@ -138,7 +140,7 @@ class Ground:
         try:
             await asyncio.wait_for(self._refresh(uuid), SHOWN_WITHIN)
         except (TimeoutError, NicmapError) as error:
-            _log.debug("the map will show it later: %s", error)
+            _log.debug("the map will show it later: %s", str(error) or "the guest takes its time")
             return False
         return True
 

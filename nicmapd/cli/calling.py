@@ -1,4 +1,4 @@
-"""How a command takes its options: one that can mean one thing only is not given two."""
+"""How a command takes its words: none is empty, and an option that can mean one thing only is not given two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             self._refuse_repeated(ctx, args)
-        return super().parse_args(ctx, args)
+        left = super().parse_args(ctx, args)
+        for parameter in self.params:
+            if isinstance(parameter, click.Argument) and ctx.params.get(parameter.name or "") == "":
+                # An unset variable of a script: without the word it would be another call, of more than was meant.
+                raise click.UsageError(f"{parameter.human_readable_name} is empty", ctx)
+        return left
 
     def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
         """Raises `UsageError`."""

@@ -166,7 +166,7 @@ def _unreachable(session: Session, certificate: object) -> str:
         return "Give the certificate that vouches for it: --ca-file FILE (its own, if it has signed itself)"
     if session.url is None and session.socket == DEFAULT_SOCKET:
         return "Is it running? systemctl status nicmapd (its api.socket may be elsewhere: --socket, $NICMAPD_SOCKET)"
-    scheme = "; http or https?" if session.url is not None else ""
+    scheme = ": http or https" if session.url is not None else ""
     return f"Is it running, and is this its address{scheme}? (--socket, --url, $NICMAPD_SOCKET, $NICMAPD_URL)"
 
 

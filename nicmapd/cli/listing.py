@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ FORMATS = ("table", "wide", "json", "jsonl", "csv", "name")
 
 #: What a spreadsheet would take for a formula (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = ("=", "+", "-", "@")
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def options(function: F) -> F:
@@ -170,6 +173,7 @@ def names(found: Sequence[Any]) -> str:
             one = f"alias:{nic['alias']}"
         if nic["name"] and nic["reachable"] and not nic["name"].startswith("-"):
             one = nic["name"]
-        vm = nic["vm_uuid"] if nic["vm"].startswith("-") else nic["vm"]
+        # A UUID wins over a name: a VM that is called by another one's would be that one.
+        vm = nic["vm_uuid"] if nic["vm"].startswith("-") or _UUID.fullmatch(nic["vm"]) else nic["vm"]
         lines.append(f"{shlex.quote(words.text(vm))} {shlex.quote(words.text(one))}\n")
     return "".join(lines)

@@ -70,6 +70,8 @@ class Session:
         rival = {"socket": "url", "url": "socket"}.get(name)
         if not said and (name in self._said or rival in self._said):
             return
+        if said and rival in self._said:
+            raise click.UsageError("only one of --socket, --url can be given")
         setattr(self, name, value)
         if said:
             self._said.add(name)

@@ -54,7 +54,7 @@ class LibvirtChanges:
                 config=str(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)) if domain.persistent else None,
             )
 
-        return self._call("look at the VM", read)
+        return self._ask("look at the VM", read)
 
     def attach(self, uuid: str, interface: str, scopes: Sequence[Scope]) -> None:
         flags = sum(_FLAGS[scope] for scope in scopes)
@@ -82,7 +82,7 @@ class LibvirtChanges:
         self._call("change the VM's configuration", work)
 
     def macs(self) -> Mapping[str, str]:
-        return self._call("read the MACs of all VMs", _macs)
+        return self._ask("read the MACs of all VMs", _macs)
 
     def _change(self, uuid: str, what: str, work: Callable[[Any], object]) -> None:
         self._call(what, lambda connection: work(connection.lookupByUUIDString(uuid)))
@@ -90,20 +90,27 @@ class LibvirtChanges:
     # -- networks
 
     def networks(self) -> Sequence[Network]:
-        return self._call("list the networks", _networks)
+        return self._ask("list the networks", _networks)
 
     # -- the connection
 
-    def _call(self, what: str, work: Callable[[Any], _Answer]) -> _Answer:
+    def _ask(self, what: str, work: Callable[[Any], _Answer]) -> _Answer:
+        """A question, which changes nothing."""
+        return self._call(what, work, lost=f"cannot {what}, nothing was changed: libvirt went away")
+
+    def _call(
+        self,
+        what: str,
+        work: Callable[[Any], _Answer],
+        *,
+        lost: str = "libvirt went away in the middle of it, and whether it was done is not known; the map will show it",
+    ) -> _Answer:
         with self._lines.line() as line:
             try:
                 return work(line.connection)
             except libvirt.libvirtError as error:
                 if smells_of_loss(error) and not line.alive():
-                    raise Unavailable(
-                        f"libvirt went away in the middle of it, and whether it was done is not known; the map will "
-                        f"show it: {describe(error)}"
-                    ) from error
+                    raise Unavailable(f"{lost}: {describe(error)}") from error
                 raise refusal(error, what) from error
 
 

@@ -67,7 +67,7 @@ class FakeVm:
     channel: bool = True
     files: bool = True
     hang: threading.Event | None = None
-    failure: AgentFailure | None = None
+    failure: AgentFailure | Unavailable | None = None
     raw: str | None = None
     refusal: str | None = None
     frozen: bool = False

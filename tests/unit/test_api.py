@@ -12,7 +12,7 @@ import pytest
 from nicmapd.api import create_app
 from nicmapd.api.forms import rendering
 from nicmapd.errors import AgentFailure, Unavailable
-from nicmapd.model import Change, ChangeKind, DomainState, Naming, Verdict
+from nicmapd.model import AgentState, Change, ChangeKind, DomainState, Naming, Verdict
 from tests.fakes.asgi import REMOTE, Answer, ask
 from tests.fakes.world import HOSTILE, HOSTILE_NAMES, HOUR, World, ambiguous, empty_world, make_world, named, uuid_of
 
@@ -153,6 +153,27 @@ def test_two_nics_of_one_mac_are_ambiguous_by_it_and_certain_by_name(get: Any) -
     for candidate in problem["candidates"]:
         assert get(f"/vms/pair/interfaces/{candidate}").status == 200
     assert get("/vms/pair/interfaces/ens10").json["alias"] == "net1"
+
+
+def test_two_nics_of_one_mac_in_a_vm_that_is_off_have_no_word_of_their_own(world: World, get: Any) -> None:
+    mac = "52:54:00:aa:aa:ab"
+    nics = [world.nic(9, index, named("eth0") if index else Naming(), mac=mac, live=False) for index in range(2)]
+    world.vm(9, "same", nics, state=DomainState.OFF, agent=AgentState.OFF)
+    problem = is_problem(get(f"/vms/same/interfaces/{mac}"), 409, "ambiguous")
+    assert problem["candidates"] == ["eth0"]
+    world.vm(9, "same", [replace(one, naming=Naming()) for one in nics], state=DomainState.OFF, agent=AgentState.OFF)
+    problem = is_problem(get(f"/vms/same/interfaces/{mac}"), 409, "ambiguous")
+    assert problem["candidates"] == []
+    assert "give each a MAC of its own first" in problem["detail"]
+
+
+def test_who_waits_for_an_event_is_not_asked_next_at_any_moment(world: World, get: Any) -> None:
+    for number, state in enumerate(AgentState, start=20):
+        domain = DomainState.OFF if state is AgentState.OFF else DomainState.RUNNING
+        world.vm(number, f"vm{number}", [], agent=state, state=domain)
+        world.board.touch(uuid_of(number), replace(world.board.contact(uuid_of(number)), next_attempt=5.0))
+        waits = state in ("off", "paused", "opted_out", "no_channel", "not_connected")
+        assert (get(f"/vms/vm{number}").json["agent"]["next_attempt"] is None) == waits
 
 
 def test_a_name_that_is_only_a_candidate_is_ambiguous(get: Any) -> None:
@@ -546,7 +567,9 @@ def test_alive_and_ready(get: Any, world: World) -> None:
 
 def test_the_root_points_at_what_there_is(get: Any) -> None:
     links = get("/").json["links"]
+    assert links.pop("events") == "/events"  # which has no end
     assert all(get(link).status == 200 for link in links.values())
+    assert {"/vms", "/interfaces", "/networks"} <= set(links.values())
 
 
 # -- hostile text

@@ -54,6 +54,7 @@ def test_an_attach_is_created_and_found_at_its_location(host: ChangeableHost, vm
         ("wait=2", "wait=2"),
         ('respond-async, wait="1"', "wait=1"),
         ("WAIT = 1; x=y", "wait=1"),
+        ("wait=" + "9" * 40, "wait=300"),
         ("wait=soon", None),
         ("wait=-1", None),
         ("return=minimal", None),

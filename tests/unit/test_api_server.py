@@ -7,6 +7,7 @@ import contextlib
 import grp
 import http.client
 import json
+import logging
 import os
 import socket
 import stat
@@ -333,7 +334,7 @@ def test_it_stops_quickly_with_idle_connections_open(server: Serving) -> None:
         client.close()
 
 
-def test_it_stops_quickly_while_a_guest_hangs(server: Serving, world: World) -> None:
+def test_it_stops_quickly_while_a_guest_hangs(server: Serving, world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.service.delay = 60.0
     answers: list[tuple[int, dict[str, str], bytes]] = []
     request = b"POST /vms/web1/refresh HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -342,9 +343,20 @@ def test_it_stops_quickly_while_a_guest_hangs(server: Serving, world: World) -> 
     while not world.service.refreshed:
         time.sleep(0.01)
     assert server.stop() < 2.0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     waiting.join(5)
     assert answers[0][0] == 503
     assert json.loads(answers[0][2])["detail"] == "nicmapd is stopping"
+
+
+def test_a_head_that_comes_at_once_may_be_no_larger_than_one_in_pieces(server: Serving) -> None:
+    """h11 counts only what it has to wait for."""
+    for size, expected in ((15_000, 200), (17_000, 400), (60_000, 400)):
+        status, _, body = talk(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"x" * size))
+        assert status == expected, size
+        assert len(body) < 500
+    status, _, body = talk(server, b"GET /vms/%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 17_000))
+    assert (status, json.loads(body)["code"]) == (400, "invalid")
 
 
 def last_words(client: socket.socket) -> bytes:

@@ -592,7 +592,7 @@ def test_nicmapctl_verifies_and_shows_its_token(
         code, text = nicmapctl("--url", url.replace("127.0.0.1", "localhost"), "list")
         assert (code, "is for another name" in text, "--url https://NAME:PORT" in text) == (8, True, True)
         code, text = nicmapctl("--url", url.replace("https", "http"), "list")
-        assert (code, "http or https?" in text) == (8, True)
+        assert (code, "its address: http or https? (" in text) == (8, True)
         code, text = nicmapctl("--url", url, "list")
         assert (code, "needs a token" in text) == (9, True)
         code, text = nicmapctl("--url", url, "--token-file", str(token), "refresh", "web1")

@@ -263,6 +263,17 @@ def test_by_name_a_silent_guest_loses_nothing(host: ChangeableHost, vm: FakeVm) 
     assert host.libvirt.done == []
 
 
+def test_by_name_it_says_that_nothing_was_done_when_libvirt_goes_while_the_guest_is_asked(
+    host: ChangeableHost, vm: FakeVm
+) -> None:
+    before = both(host, vm)
+    vm.failure = Unavailable("cannot read the XML of domain: connection closed due to keepalive timeout")
+    with pytest.raises(Unavailable, match="nothing was changed, for the guest cannot be asked now: cannot read"):
+        detach(host, vm, "eth1")
+    vm.failure = None
+    assert both(host, vm) == before
+
+
 def test_by_name_a_vm_that_is_off_loses_nothing(host: ChangeableHost, vm: FakeVm) -> None:
     vm.state = DomainState.OFF
     with pytest.raises(Conflict, match="the VM is off") as raised:

@@ -229,6 +229,21 @@ def test_what_can_mean_one_thing_only_is_not_given_two(nicmapctl: Run, arguments
     assert nicmapctl(*arguments) == (2, "", f"nicmapctl: {what}\nSee: nicmapctl {arguments[0]} --help\n")
 
 
+@pytest.mark.parametrize("arguments", [["list", ""], ["show", "web1", ""], ["resolve", "", "eth0"], ["history", ""]])
+def test_an_empty_word_is_no_call_of_more_than_was_meant(nicmapctl: Run, arguments: list[str]) -> None:
+    """As of a script's variable that is not set."""
+    code, out, err = nicmapctl(*arguments)
+    assert (code, out) == (2, "")
+    assert re.match(r"nicmapctl: (VM|NIC|NAME) is empty\nSee: nicmapctl", err)
+
+
+def test_a_daemon_has_one_address(nicmapctl: Run) -> None:
+    expected = (2, "", "nicmapctl: only one of --socket, --url can be given\nSee: nicmapctl")
+    for arguments in (["--url", "http://x", "--socket", "/x", "list"], ["--socket", "/x", "list", "--url", "http://x"]):
+        code, out, err = nicmapctl(*arguments)
+        assert (code, out, err[: len(expected[2])]) == expected
+
+
 def test_the_same_twice_is_the_same(nicmapctl: Run) -> None:
     assert nicmapctl("resolve", "web1", "ens7", "--alias", "--alias", "--require-fresh", "--require-fresh")[0] == 0
 

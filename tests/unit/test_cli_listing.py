@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from nicmapd.cli import columns, timeline, tree
+from nicmapd.cli import columns, listing, timeline, tree
 from tests.fakes.serving import nicmapctl_at, serving
-from tests.fakes.world import World, make_world, named
+from tests.fakes.world import World, make_world, named, uuid_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -60,6 +60,11 @@ def test_names_can_be_given_back(nicmapctl: Run) -> None:
         code, out, err = nicmapctl("show", "--json", *shlex.split(line))
         assert (code, err) == (0, "")
         assert json.loads(out)["id"] == nic["id"]
+
+
+def test_a_vm_called_by_another_one_s_uuid_is_given_by_its_own() -> None:
+    nic = {"vm": uuid_of(7), "vm_uuid": uuid_of(8), "mac": "52:54:00:00:08:00", "alias": None, "name": None}
+    assert listing.names([nic]) == f"{uuid_of(8)} 52:54:00:00:08:00\n"
 
 
 def test_csv_reads_back(nicmapctl: Run) -> None:

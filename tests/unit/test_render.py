@@ -95,6 +95,12 @@ def test_a_move_keeps_the_device_and_drops_what_the_old_network_gave(kind: str) 
     assert (moved.mac, moved.alias, moved.pci, moved.model) == (MAC, "net0", "0000:01:00.0", "virtio")
 
 
+def test_a_move_keeps_a_tap_whose_name_somebody_chose() -> None:
+    given = interface(alias="net0").replace("vnet1", "tapx")
+    assert "tapx" in given
+    assert found(render.with_network(given, "storage")).target == "tapx"
+
+
 @pytest.mark.parametrize("kind", ["user", "direct", "hostdev"])
 def test_what_has_no_tap_cannot_be_moved(kind: str) -> None:
     with pytest.raises(Conflict, match=f"type {kind} cannot be moved"):

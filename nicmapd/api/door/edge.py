@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 
 #: No request of this api needs more: an attach is some 200 bytes.
 MAX_BODY = 64 * 1024
+#: Request line and headers together. The longest legal path (a 256-character name, percent-encoded) has 3 kB.
+MAX_HEAD = 16 * 1024
+#: A header's colon, blank and end of line.
+_HEADER_EXTRA = 4
 
 #: On every answer that does not say otherwise: nothing is kept, guessed, framed, run or embedded by another page.
 _HEADERS = [
@@ -111,6 +115,7 @@ class Edge:
             await problem(scope, receive, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        _check_head(scope)
         path = canonical_path(raw_path(scope))
         scope = {**scope, "path": path}
         self._access.admit(scope["state"]["peer"], method=scope["method"], path=path, headers=scope["headers"])
@@ -160,6 +165,14 @@ class _Answer:
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _check_head(scope: Scope) -> None:
+    """Raises `Invalid` if it is too large. h11 bounds only what has not come in whole yet (server.py)."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) + _HEADER_EXTRA for name, value in scope["headers"])
+    if size > MAX_HEAD:
+        raise Invalid(f"the request's line and headers have {size} bytes; up to {MAX_HEAD} are taken")
 
 
 def _bounded(scope: Scope, receive: Receive, *, seconds: float) -> Receive:

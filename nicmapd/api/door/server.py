@@ -37,8 +37,8 @@ _wire_log.setLevel(logging.ERROR)
 class Limits:
     """Bounds of one server. Seconds, bytes, counts."""
 
-    #: Request line and headers together. The longest legal path (a 256-character name, percent-encoded) has 3 kB.
-    head: int = 16 * 1024
+    #: Request line and headers together, as far as they come in piece by piece; edge.py looks at the whole.
+    head: int = edge.MAX_HEAD
     #: A client that has connected must have sent its request head by then; the TLS handshake has as long again.
     head_seconds: float = 10.0
     #: An idle connection is kept so long: nicmapctl and pages ask again within it.
@@ -82,7 +82,6 @@ class Server:
                 server_header=False,
                 h11_max_incomplete_event_size=self._limits.head,
                 timeout_keep_alive=self._limits.idle_seconds,
-                timeout_graceful_shutdown=self._limits.stop_seconds,
             ),
             protocol,
             self._limits,
@@ -143,9 +142,16 @@ class _QuietServer(uvicorn.Server):
         loop is not among them: it finds out by itself. What is cut off is hung up, too, and not left to the garbage
         collector, or its client would wait for an answer for as long as this process lives."""
         self._protocol.stopping = True
-        await super().shutdown(sockets=sockets)
-        if cancelled := set(self.server_state.tasks):
-            await asyncio.wait(cancelled, timeout=self._limits.stop_seconds)  # for their last words
+        try:
+            # Not uvicorn's own time-out: it would call an error in the log what is nobody's.
+            async with asyncio.timeout(self._limits.stop_seconds):
+                await super().shutdown(sockets=sockets)
+        except TimeoutError:
+            cut_off = set(self.server_state.tasks)
+            for task in cut_off:
+                task.cancel()
+            if cut_off:
+                await asyncio.wait(cut_off, timeout=self._limits.stop_seconds)  # for their last words
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 

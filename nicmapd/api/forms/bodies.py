@@ -55,7 +55,7 @@ def _check_type(request: Request) -> None:
         raise HTTPException(
             415,
             f"the body must be application/json, not {clean(kind, limit=100)}; say so in Content-Type",
-            headers={"Accept-Post": "application/json"},
+            headers={f"Accept-{request.method.capitalize()}": "application/json"},
         )
 
 
@@ -127,7 +127,7 @@ def _mac(value: Any) -> str:
         mac = normal_mac(value)
         if mac is not None:
             return mac
-    raise ValueError("the MAC of a single NIC, such as 52:54:00:3f:2e:b8, not multicast and not all zero")
+    raise ValueError("the MAC of a single NIC, such as 52:54:00:3f:2e:b8 with colons, not multicast and not all zero")
 
 
 def _mac_or_none(value: Any) -> str | None:

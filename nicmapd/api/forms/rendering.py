@@ -70,6 +70,10 @@ def seconds(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
+#: What ends by an event or another configuration: there is no moment at which such a guest is asked next.
+_NOT_ASKED = (AgentState.OFF, AgentState.PAUSED, AgentState.OPTED_OUT, AgentState.NO_CHANNEL, AgentState.NOT_CONNECTED)
+
+
 def vm(sight: Sight) -> Json:
     """A VM."""
     entry = sight.entry
@@ -85,7 +89,7 @@ def vm(sight: Sight) -> Json:
             "message": entry.agent.message,
             "last_success": moment(sight.last_success),
             "last_attempt": moment(sight.last_attempt),
-            "next_attempt": moment(sight.next_attempt),
+            "next_attempt": None if entry.agent.state in _NOT_ASKED else moment(sight.next_attempt),
             "version": entry.agent.version,
         },
         "freshness": sight.freshness.value,

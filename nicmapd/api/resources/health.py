@@ -19,6 +19,8 @@ from nicmapd.errors import Unavailable
 LINKS = {
     "vms": "/vms",
     "interfaces": "/interfaces",
+    "networks": "/networks",
+    "events": "/events",
     "status": "/status",
     "alive": "/healthz",
     "ready": "/readyz",
