@@ -21,7 +21,7 @@ from nicmapd.errors import Invalid, Unavailable
 from nicmapd.model import Change, FeedItem, PastNic, VmEntry, VmRef
 from nicmapd.ports import Clock, StoredVm
 from nicmapd.schema import REVISIONS
-from nicmapd.sql import postgres, pruning, reading, sqlite, writing
+from nicmapd.sql import postgres, pruning, reading, sqlite, sqlite_file, writing
 from nicmapd.sql.backend import Backend
 from nicmapd.sql.faults import translated
 
@@ -59,12 +59,13 @@ def open_store(url: str, *, host: str, clock: Clock) -> SqlStore:
 def set_aside(url: str, *, at: datetime | None = None) -> Path:
     """Moves a damaged SQLite file out of the way, so that `open_store` makes a new one; returns where it is now.
 
-    Raises `StoreLocked`, `Unavailable`, and `Invalid` for PostgreSQL, which only its administrator can repair.
+    Raises `StoreLocked`, `Unavailable`, and `Invalid` for a file that is not surely ours and for PostgreSQL, which only
+    its administrator can repair.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         raise Invalid("a PostgreSQL database cannot be set aside; restore it from a backup")
-    return sqlite.set_aside(sqlite.path_of(parsed), at or datetime.now(UTC))
+    return sqlite_file.set_aside(sqlite.path_of(parsed), at or datetime.now(UTC))
 
 
 def check_url(url: str) -> URL:

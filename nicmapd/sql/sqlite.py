@@ -6,12 +6,9 @@ at once (sqlite.org/wal.html, "WAL-reset bug"); readers never do either. A lock 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import stat
-from contextlib import closing, suppress
-from datetime import datetime
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
-from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, Unavailable
+from nicmapd.errors import Invalid, StoreCorrupt
 from nicmapd.ports import Clock
+from nicmapd.sql import sqlite_file
 from nicmapd.sql.backend import Backend, known_revision
 from nicmapd.sql.faults import translate
 from nicmapd.text import printable
@@ -40,11 +38,6 @@ _VACUUM_PAGES = 256
 #: The write-ahead log is cut to this size once it was copied into the file.
 _JOURNAL_BYTES = 4 * 1024 * 1024
 
-#: The first bytes of every SQLite file. SQLite itself takes a very short other file for an empty one.
-_MAGIC = b"SQLite format 3\0"
-
-_SIDE_FILES = ("-wal", "-shm", "-journal")
-
 #: Opened at the same time for reading; more wait for up to 5 s.
 _READERS = 8
 
@@ -57,7 +50,7 @@ def path_of(url: URL) -> Path:
             f"store.url = {printable(url.render_as_string())}: must name a file, such as "
             '"sqlite:////var/lib/nicmapd/map.db", without options'
         )
-    return Path(name).resolve()
+    return sqlite_file.resolved(name)
 
 
 def open_backend(path: Path, clock: Clock) -> Backend:
@@ -65,11 +58,11 @@ def open_backend(path: Path, clock: Clock) -> Backend:
 
     Raises `StoreLocked`, `StoreTooNew`, `StoreCorrupt`, `Invalid` (a file of another program), `Unavailable`.
     """
-    _make_directory(path.parent)
-    lock = _lock(path)
+    sqlite_file.make_directory(path.parent)
+    lock = sqlite_file.lock(path)
     try:
-        revision = _inspect(path, clock)
-        _make_file(path)
+        revision = _inspect(path, lock, clock)
+        sqlite_file.make_file(path, lock)
     except BaseException:
         os.close(lock)
         raise
@@ -90,100 +83,11 @@ def open_backend(path: Path, clock: Clock) -> Backend:
     )
 
 
-def set_aside(path: Path, at: datetime) -> Path:
-    """Moves a damaged file and its log out of the way, to `<file>.corrupt-<time>`, and returns the new path."""
-    lock = _lock(path)
-    try:
-        target = _free_name(path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%SZ}"))
-        # The file last: a log that stayed behind would be played into the new file.
-        for suffix in (*_SIDE_FILES, ""):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{target}{suffix}")
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be moved aside: {error.strerror}") from error
-    finally:
-        os.close(lock)
-    return target
-
-
-def _free_name(path: Path) -> Path:
-    candidate, number = path, 1
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}.{number}"), number + 1
-    return candidate
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"the directory {directory} of the store cannot be made: {error.strerror}") from error
-
-
-def _lock(path: Path) -> int:
-    """The descriptor that holds `<file>.lock` for this process; the kernel lets go of it whatever ends the process."""
-    name = f"{path}.lock"
-    try:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be locked: {name}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StoreLocked(
-            f"{path} is in use by another nicmapd (process {printable(holder) or 'unknown'}); "
-            "stop that one, or give this one another store.url",
-            holder=holder,
-        ) from error
-    except OSError:  # no space for the number, or no flock here; the lock itself may be held
-        if not _holds(descriptor):
-            os.close(descriptor)
-            raise Unavailable(f"{path} cannot be locked: this file system has no locks") from None
-    return descriptor
-
-
-def _holds(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _make_file(path: Path) -> None:
-    """The file, if it is missing, and its mode: names of guests are nobody's business. The log inherits the mode."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be opened for writing: {error.strerror}") from error
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            with suppress(PermissionError):
-                os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def _inspect(path: Path, clock: Clock) -> str | None:
+def _inspect(path: Path, locked: int, clock: Clock) -> str | None:
     """The schema revision of the file; nothing is written to it. None: there is no file, or an empty one."""
-    # A rollback journal is left only by a kill while the file was being made: it must be played back first.
-    unfinished = Path(f"{path}-journal").exists()
-    try:
-        with path.open("rb") as file:
-            header = file.read(len(_MAGIC))
-    except FileNotFoundError:
+    if not sqlite_file.look(path, locked):
         return None
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
-    if not header:
-        return None
-    if header != _MAGIC and not unfinished:
-        raise StoreCorrupt(f"{path} is damaged (it is not an SQLite file)", fault="corrupt")
-    mode = "rw" if unfinished else "ro"
+    mode = "rw" if sqlite_file.unfinished(path) else "ro"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT / 1000)) as found:
             revision = _revision(found, path)
@@ -197,11 +101,15 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None
+    theirs = Invalid(f"{path} is a database of another program; give store.url another file")
     if "alembic_version" not in tables:
-        raise Invalid(f"{path} is a database of another program; give store.url another file")
-    return known_revision(
+        raise theirs
+    revision = known_revision(
         (number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), str(path)
     )
+    if revision is not None and "spans" not in tables:  # Alembic is not ours alone, and many begin at 0001
+        raise theirs
+    return revision
 
 
 def _check(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:

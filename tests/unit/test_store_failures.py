@@ -18,6 +18,7 @@ from nicmapd.config import Config, StoreConfig
 from nicmapd.daemon import open_store
 from nicmapd.errors import Invalid, StoreCorrupt, StoreLocked, Unavailable
 from nicmapd.model import Change, ChangeKind
+from nicmapd.ports import NicStore
 from nicmapd.store import set_aside
 from tests.fakes.clock import FakeClock
 from tests.unit.store_places import (
@@ -32,6 +33,8 @@ from tests.unit.store_places import (
     python,
     vm,
 )
+
+MAGIC = b"SQLite format 3\0"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system: needs root")
 
@@ -118,8 +121,8 @@ class TestDamage:
         assert str(sqlite_place.path) in told.value.message
         assert "\n" not in told.value.message
 
-    @pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", b"SQLite format 3\0" + bytes(5000)])
-    def test_is_also_a_file_that_is_something_else(self, tmp_path: Path, content: bytes) -> None:
+    @pytest.mark.parametrize("content", [MAGIC, MAGIC + bytes(5000)])
+    def test_is_also_a_file_that_only_begins_as_one(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "map.db").write_bytes(content)
         with pytest.raises(StoreCorrupt):
             opened(tmp_path / "map.db")
@@ -167,10 +170,10 @@ class TestDamage:
     def test_set_aside_twice_in_a_second_keeps_both(self, tmp_path: Path) -> None:
         path = tmp_path / "map.db"
         names = []
-        for content in (b"one", b"two"):
+        for content in (MAGIC + b"one", MAGIC + b"two"):
             path.write_bytes(content)
             names.append(set_aside(f"sqlite:///{path}", at=T0))
-        assert [name.read_bytes() for name in names] == [b"one", b"two"]
+        assert [name.read_bytes() for name in names] == [MAGIC + b"one", MAGIC + b"two"]
 
     def test_a_store_in_use_is_not_set_aside(self, sqlite_place: SqlitePlace) -> None:
         sqlite_place.open()
@@ -213,6 +216,128 @@ class TestDamage:
             Path(f"{killed}{suffix}").write_bytes(content)
         with closing(opened(killed)) as store:
             assert list(store.load()) == []
+
+
+FOREIGN = {
+    "a text": b"root:x:0:0:root:/root:/bin/sh\n" * 40,
+    "a short one": b"\x00\xff\x13",
+    "a picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 40,
+    "an empty disk": bytes(64 * 1024),
+}
+
+
+class TestWhoseFileItIs:
+    """A mistyped store.url may name any file of the machine."""
+
+    def refused(self, path: Path, match: str) -> None:
+        """By the daemon, which sets a damaged store aside, and by that alone."""
+        before = sorted(path.parent.iterdir())
+        for _ in range(2):  # what the first start has left must not make the second one bolder
+            with pytest.raises(Invalid, match=match) as told:
+                started(path)
+            assert str(path) in told.value.message
+            with pytest.raises(Invalid):
+                set_aside(f"sqlite:///{path}")
+        assert sorted(path.parent.iterdir()) == before
+
+    @pytest.mark.parametrize("what", FOREIGN)
+    @pytest.mark.parametrize("by_link", [False, True])
+    def test_another_file_is_left_as_it_is(self, tmp_path: Path, what: str, by_link: bool) -> None:
+        path = tmp_path / "some.file"
+        path.write_bytes(FOREIGN[what])
+        path.chmod(0o644)
+        if by_link:
+            (tmp_path / "link").symlink_to(path)
+            with pytest.raises(Invalid):
+                started(tmp_path / "link")
+        self.refused(path, "is not an SQLite database")
+        assert path.read_bytes() == FOREIGN[what]
+        assert path.stat().st_mode & 0o777 == 0o644
+
+    def test_it_is_so_beside_the_lock_of_a_store_that_was_there(self, sqlite_place: SqlitePlace) -> None:
+        sqlite_place.open()
+        sqlite_place.close()
+        other = sqlite_place.path.with_name("other")
+        other.write_bytes(FOREIGN["a text"])
+        sqlite_place.path.replace(sqlite_place.path.with_name("moved.db"))
+        other.replace(sqlite_place.path)
+        self.refused(sqlite_place.path, "is not an SQLite database")
+        assert sqlite_place.path.read_bytes() == FOREIGN["a text"]
+
+    @pytest.mark.parametrize("by_link", [False, True])
+    def test_neither_is_a_directory_or_a_device(self, tmp_path: Path, by_link: bool) -> None:
+        folder, device = tmp_path / "folder", tmp_path / "device"
+        folder.mkdir()
+        os.mkfifo(device)
+        for path, match in ((folder, "a directory"), (device, "a device")):
+            named = tmp_path / f"link-{path.name}" if by_link else path
+            if by_link:
+                named.symlink_to(path)
+            with pytest.raises(Invalid, match=match):
+                started(named)
+            self.refused(path, match)
+
+    def test_a_link_to_itself_is_no_file(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "link")
+        with pytest.raises(Invalid, match="leads nowhere"):
+            started(tmp_path / "link")
+
+    def test_the_lock_of_another_program_is_left_as_it_is(self, tmp_path: Path) -> None:
+        lock = tmp_path / "yarn.lock"
+        lock.write_text("# yarn lockfile v1\n")
+        self.refused(tmp_path / "yarn", "is not a lock of nicmapd")
+        assert lock.read_text() == "# yarn lockfile v1\n"
+
+    def test_nothing_is_written_through_a_link_in_place_of_the_lock(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").write_text("")
+        (tmp_path / "map.db.lock").symlink_to(tmp_path / "precious")
+        with pytest.raises(Unavailable, match="cannot be locked"):
+            started(tmp_path / "map.db")
+        assert (tmp_path / "precious").read_text() == ""
+
+    @pytest.mark.parametrize("lock", ["", "4711\n", "\0\0\0\0\0"])
+    def test_a_lock_of_an_earlier_version_or_of_a_power_cut_is_ours(self, tmp_path: Path, lock: str) -> None:
+        (tmp_path / "map.db.lock").write_text(lock)
+        with closing(opened(tmp_path / "map.db")):
+            pass
+        self.destroy(tmp_path / "map.db")
+        started(tmp_path / "map.db").close()
+
+    def destroy(self, path: Path, size: int = 4096) -> None:
+        with path.open("r+b") as file:
+            file.write(bytes(size))
+
+    @pytest.mark.parametrize("size", [16, 4096, 1024 * 1024])
+    def test_our_own_without_its_beginning_is_damaged(self, sqlite_place: SqlitePlace, size: int) -> None:
+        sqlite_place.open().apply(vm(nic()), [], at=T0)
+        sqlite_place.close()
+        self.destroy(sqlite_place.path, size)
+        spoilt = sqlite_place.path.read_bytes()
+        with closing(started(sqlite_place.path)) as store:
+            assert list(store.load()) == []
+            store.apply(vm(nic()), [], at=T0)
+        (aside,) = sqlite_place.path.parent.glob("map.db.corrupt-*")
+        assert aside.read_bytes() == spoilt
+        # And so is the new one.
+        self.destroy(sqlite_place.path)
+        started(sqlite_place.path).close()
+
+    def test_of_another_program_that_migrates_as_we_do(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE alembic_version (version_num)")
+            connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+            connection.commit()
+        before = path.read_bytes()
+        with pytest.raises(Invalid, match="another program"):
+            started(path)
+        assert path.read_bytes() == before
+
+
+def started(path: Path) -> NicStore:
+    """The store as the daemon opens it: a damaged one is set aside."""
+    settings = replace(Config(), store=StoreConfig(url=f"sqlite:///{path}"))
+    return open_store(settings, host=HOST, clock=FakeClock())
 
 
 @contextmanager

@@ -128,7 +128,7 @@ class TestOneAtATime:
 
     def test_it_is_free_after_a_refusal(self, tmp_path: Path) -> None:
         path = tmp_path / "map.db"
-        path.write_bytes(b"not a database, but long enough to look at" * 100)
+        path.write_bytes(b"SQLite format 3\0 and then something else" * 100)
         for _ in range(2):
             with pytest.raises(StoreCorrupt):
                 opened(path)
