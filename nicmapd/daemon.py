@@ -33,7 +33,7 @@ from nicmapd.causes import Causes
 from nicmapd.change import Changer
 from nicmapd.clock import SystemClock
 from nicmapd.config import Config
-from nicmapd.errors import AgentFailure, ConfigError, NotFound, StoreCorrupt
+from nicmapd.errors import AgentFailure, ConfigError, Invalid, NotFound, StoreCorrupt
 from nicmapd.hypervisor import LibvirtChanges, LibvirtHypervisor
 from nicmapd.keeper import Keeper
 from nicmapd.logs import start_logging
@@ -71,9 +71,12 @@ def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
     Raises `Unavailable` if it cannot be opened and must not be touched (locked, too new, no permission).
     """
     try:
-        return store.open_store(settings.store.url, host=host, clock=clock)
+        return _readable(settings, host=host, clock=clock)
     except StoreCorrupt as error:
-        aside = store.set_aside(settings.store.url)
+        try:
+            aside = store.set_aside(settings.store.url)
+        except Invalid as refusal:
+            raise StoreCorrupt(f"{error.message}; {refusal.message}") from error
         _log.error("%s; moved aside to %s. The map begins anew, its history is lost from here on", error.message, aside)
         new = store.open_store(settings.store.url, host=host, clock=clock)
         # Behind any number that the damaged one can have given (it had to have a change a second for all its life to
@@ -82,6 +85,17 @@ def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
         change = Change(ChangeKind.RESYNC, "the file of the map was damaged, and a new one was begun")
         new.begin(change, number=int(now.timestamp()), at=now)
         return new
+
+
+def _readable(settings: Config, *, host: str, clock: Clock) -> NicStore:
+    """The store, whose map can be read: that a file is whole says nothing of what is in its cells."""
+    found = store.open_store(settings.store.url, host=host, clock=clock)
+    try:
+        found.load()
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 class Daemon:

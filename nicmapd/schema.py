@@ -6,10 +6,12 @@ A change here needs a new file in migrations/versions and its number at the end 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -41,6 +43,27 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff\uf8f0]")
 _ESCAPED = re.compile("\uf8f0([0-9a-f]{4})")
 
 
+_Given = ParamSpec("_Given")
+_Value = TypeVar("_Value")
+
+
+class Undecodable(Exception):
+    """A row holds what this program cannot have written: the databases' own checks do not look into cells."""
+
+
+def decoding(decode: Callable[_Given, _Value]) -> Callable[_Given, _Value]:
+    """Errors of `decode`, which makes values of what a row holds, become `Undecodable`."""
+
+    @functools.wraps(decode)
+    def careful(*arguments: _Given.args, **keywords: _Given.kwargs) -> _Value:
+        try:
+            return decode(*arguments, **keywords)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            raise Undecodable(f"a row cannot be read: {type(error).__name__}: {error}") from error
+
+    return careful
+
+
 def to_microseconds(moment: datetime) -> int:
     """Microseconds since 1970 UTC of an aware datetime: exact, and ordered alike in both databases."""
     return (moment - _EPOCH) // _MICROSECOND
@@ -68,6 +91,7 @@ class Moment(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:  # noqa: ARG002
         return None if value is None else to_microseconds(value)
 
+    @decoding
     def process_result_value(self, value: Any | None, dialect: Any) -> datetime | None:  # noqa: ARG002
         return None if value is None else from_microseconds(value)
 
@@ -81,6 +105,7 @@ class ExactText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002
         return None if value is None else _store_text(value)
 
+    @decoding
     def process_result_value(self, value: Any | None, dialect: Any) -> str | None:  # noqa: ARG002
         return None if value is None else _restore_text(value)
 
@@ -94,6 +119,7 @@ class JsonText(TypeDecorator[Any]):
     def process_bind_param(self, value: Any | None, dialect: Any) -> str:  # noqa: ARG002
         return _store_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
+    @decoding
     def process_result_value(self, value: Any | None, dialect: Any) -> Any:  # noqa: ARG002
         return None if value is None else json.loads(_restore_text(value))
 

@@ -1,6 +1,7 @@
 """The model's values as rows, and back: `decode(encode(x)) == x` for all that a row keeps.
 
-Keys that this program does not know are ignored on reading, missing ones take the model's default.
+Keys that this program does not know are ignored on reading, missing ones take the model's default. What cannot be read
+is `Undecodable`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from nicmapd.model import (
     VmEntry,
     VmRef,
 )
+from nicmapd.schema import decoding
 
 _HOST_NIC_FIELDS = {field.name: field.default for field in dataclasses.fields(HostNic)}
 
@@ -106,6 +108,7 @@ def _host_nic_json(nic: HostNic) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != _HOST_NIC_FIELDS[name]}
 
 
+@decoding
 def host_nic(values: Mapping[str, Any]) -> HostNic:
     """A HostNic from its JSON object."""
     known = {name: value for name, value in values.items() if name in _HOST_NIC_FIELDS}
@@ -114,6 +117,7 @@ def host_nic(values: Mapping[str, Any]) -> HostNic:
     return HostNic(**known)
 
 
+@decoding
 def naming(row: Row[Any]) -> Naming:
     """The Naming of a row of `spans`."""
     return Naming(
@@ -121,8 +125,8 @@ def naming(row: Row[Any]) -> Naming:
         name=row.name,
         source=None if row.name_source is None else NameSource(row.name_source),
         reason=row.reason,
-        evidence=tuple(row.evidence),
-        candidates=tuple(row.candidates),
+        evidence=_texts(row.evidence),
+        candidates=_texts(row.candidates),
         guest_mac=row.guest_mac,
         addresses=tuple(
             NicAddress(item["interface"], item["family"], item["ip"], item["prefix"]) for item in row.addresses
@@ -130,6 +134,12 @@ def naming(row: Row[Any]) -> Naming:
         stack=tuple(StackLayer(item["name"], StackKind(item["kind"]), item["mac"]) for item in row.stack),
         reachable=row.reachable,
     )
+
+
+def _texts(values: list[str]) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("not a list of texts")
+    return tuple(values)
 
 
 def nic_entry(nic: Row[Any], span: Row[Any]) -> NicEntry:
@@ -144,6 +154,7 @@ def nic_entry(nic: Row[Any], span: Row[Any]) -> NicEntry:
     )
 
 
+@decoding
 def vm_entry(row: Row[Any], nics: Iterable[NicEntry]) -> VmEntry:
     """A VM of the map from its row of `vms`."""
     return VmEntry(
@@ -173,6 +184,7 @@ def past_nics(row: Row[Any], *, vm_name: str) -> list[PastNic]:
     return [past(naming(row), row.exact_at, row.to_at), past(UNKEPT, row.from_at, row.exact_at)]
 
 
+@decoding
 def feed_item(row: Row[Any]) -> FeedItem:
     """A FeedItem from its row of `changes`."""
     return FeedItem(

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from nicmapd.errors import StoreCorrupt, Unavailable
+from nicmapd.schema import Undecodable
 from nicmapd.text import printable
 
 # Primary result codes of SQLite (sqlite.org/rescode.html): the part of `sqlite_errorname` after SQLITE_, up to a "_".
@@ -23,6 +24,9 @@ _SQLITE = {
     "PERM": "{place} may not be opened: check its owner and mode",
 }
 _SQLITE_CORRUPT = ("CORRUPT", "NOTADB")
+
+#: What Python's driver says, without a code, of a text with a byte that is none of UTF-8's.
+_NO_TEXT = "Could not decode to UTF-8"
 
 # Codes of PostgreSQL (its manual, appendix A), longest prefix first.
 _POSTGRES = {
@@ -55,7 +59,7 @@ def translate(error: Exception, place: str) -> Unavailable:
         origin = error.orig
     name = driver_name(origin)
     said = printable(" ".join(str(origin).split()), limit=300)
-    if name in _SQLITE_CORRUPT:
+    if name in _SQLITE_CORRUPT or said.startswith(_NO_TEXT):
         return StoreCorrupt(f"{place} is damaged ({said})", fault="corrupt")
     text = _SQLITE.get(name) or next((text for code, text in _POSTGRES.items() if name.startswith(code)), None)
     if text is not None:
@@ -71,8 +75,10 @@ def translate(error: Exception, place: str) -> Unavailable:
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Errors of the database within become errors of this program."""
+    """Errors of the database within become errors of this program, and so does what its rows cannot hold."""
     try:
         yield
+    except Undecodable as error:
+        raise StoreCorrupt(f"{place} is damaged ({printable(str(error), limit=300)})", fault="corrupt") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error, place) from error

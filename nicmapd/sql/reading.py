@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from nicmapd.model import FeedItem, NicEntry, PastNic
 from nicmapd.ports import StoredVm
-from nicmapd.schema import changes, feed_marks, nics, spans, vms
+from nicmapd.schema import Undecodable, changes, feed_marks, nics, spans, vms
 from nicmapd.sql import codec
 from nicmapd.sql.writing import read_seen
 
@@ -25,7 +25,10 @@ def load(connection: Connection, host: str) -> list[StoredVm]:
     for row in connection.execute(
         select(nics).where(nics.c.host == host, nics.c.detached_at.is_(None)).order_by(nics.c.position)
     ):
-        attached[row.vm_uuid].append(codec.nic_entry(row, present[row.vm_uuid, row.id]))
+        span = present.get((row.vm_uuid, row.id))
+        if span is None:
+            raise Undecodable(f"nothing is known of NIC {row.id} of {row.vm_uuid}, which is attached")
+        attached[row.vm_uuid].append(codec.nic_entry(row, span))
     seen = read_seen(connection, host)
     found = [
         StoredVm(entry=codec.vm_entry(row, attached[row.uuid]), last_success=seen.get(row.uuid))

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from nicmapd.model import Change, ChangeKind, FeedItem, NicEntry, VmEntry, VmRef
 from nicmapd.schema import changes as feed_table
-from nicmapd.schema import feed_marks, from_microseconds, nics, sightings, spans, to_microseconds, vms
+from nicmapd.schema import decoding, feed_marks, from_microseconds, nics, sightings, spans, to_microseconds, vms
 from nicmapd.sql import codec
 
 HOUR = timedelta(hours=1)
@@ -269,7 +269,7 @@ def write_seen(connection: Connection, seen: Mapping[str, datetime], *, host: st
     """Puts `seen` over what is kept for this host; VMs that are unknown or removed are left out."""
     known = connection.execute(select(vms.c.uuid).where(vms.c.host == host, vms.c.removed_at.is_(None)))
     row = connection.execute(select(sightings).where(sightings.c.host == host)).one_or_none()
-    stored: dict[str, int] = {} if row is None else row.seen
+    stored: dict[str, int] = {} if row is None or not isinstance(row.seen, dict) else row.seen
     merged = stored | {uuid: to_microseconds(moment) for uuid, moment in seen.items()}
     merged = {uuid: merged[uuid] for uuid in sorted(set(known.scalars()) & set(merged))}
     if row is None:
@@ -281,4 +281,9 @@ def write_seen(connection: Connection, seen: Mapping[str, datetime], *, host: st
 def read_seen(connection: Connection, host: str) -> dict[str, datetime]:
     """When each VM's agent last answered, as far as it was flushed."""
     stored = connection.execute(select(sightings.c.seen).where(sightings.c.host == host)).scalar_one_or_none()
-    return {uuid: from_microseconds(number) for uuid, number in (stored or {}).items()}
+    return _moments(stored or {})
+
+
+@decoding
+def _moments(seen: Mapping[str, int]) -> dict[str, datetime]:
+    return {uuid: from_microseconds(number) for uuid, number in seen.items()}

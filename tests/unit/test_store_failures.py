@@ -24,6 +24,7 @@ from tests.fakes.clock import FakeClock
 from tests.unit.store_places import (
     HOST,
     T0,
+    PostgresPlace,
     SqlitePlace,
     at,
     change,
@@ -216,6 +217,68 @@ class TestDamage:
             Path(f"{killed}{suffix}").write_bytes(content)
         with closing(opened(killed)) as store:
             assert list(store.load()) == []
+
+
+def damage(place: SqlitePlace, statement: str) -> None:
+    """Puts something into the cells of a map of one VM, which is whole for SQLite."""
+    store = place.open()
+    store.apply(vm(nic()), [change()], at=T0)
+    store.flush_seen({"uuid-1": T0}, at=T0)
+    place.close()
+    with closing(sqlite3.connect(place.path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+class TestADamagedCell:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE spans SET host_nic = '|' || substr(host_nic, 2)",  # one byte of a JSON text
+            "UPDATE spans SET host_nic = replace(host_nic, 'mac', 'mbc')",
+            "UPDATE spans SET evidence = '7'",
+            "UPDATE spans SET candidates = '[1]'",
+            "UPDATE spans SET addresses = '[{}]'",
+            "UPDATE spans SET verdict = 'naned'",
+            "UPDATE spans SET to_at = from_at",  # nothing is known of an attached NIC
+            "UPDATE nics SET attached_at = 9000000000000000000",
+            "UPDATE vms SET state = 'runnhng'",  # one bit
+            "UPDATE vms SET name = CAST(x'77ff62' AS TEXT)",
+            "UPDATE sightings SET seen = '|'",
+            "UPDATE sightings SET seen = '[1]'",
+            """UPDATE sightings SET seen = '{"uuid-1": "x"}'""",
+        ],
+    )
+    def test_is_a_damaged_store_which_is_set_aside(self, sqlite_place: SqlitePlace, statement: str) -> None:
+        damage(sqlite_place, statement)
+        with pytest.raises(StoreCorrupt, match="is damaged"):
+            sqlite_place.open().load()
+        sqlite_place.close()
+        with closing(started(sqlite_place.path)) as store:
+            assert list(store.load()) == []
+            store.apply(vm(nic()), [], at=T0)
+        assert list(sqlite_place.path.parent.glob("map.db.corrupt-*"))
+
+    def test_of_the_past_is_told_when_it_is_read(self, sqlite_place: SqlitePlace) -> None:
+        damage(sqlite_place, "UPDATE changes SET details = '{'")
+        with closing(started(sqlite_place.path)) as store:
+            with pytest.raises(Unavailable, match="a row cannot be read") as told:
+                store.feed(after=0)
+            assert str(sqlite_place.path) in told.value.message
+            assert store.load()[0].entry == vm(nic())
+
+    def test_is_told_where_a_write_reads_it(self, sqlite_place: SqlitePlace) -> None:
+        damage(sqlite_place, "UPDATE spans SET stack = 'x'")
+        with pytest.raises(Unavailable, match="is damaged"):
+            sqlite_place.open().apply(vm(nic("ens3")), [], at=at(1))
+
+    def test_in_postgresql_is_for_its_administrator(self, postgres_place: PostgresPlace) -> None:
+        postgres_place.open().apply(vm(nic()), [], at=T0)
+        postgres_place.close()
+        postgres_place.server.execute("UPDATE vms SET state = 'runnhng'", database=postgres_place.database)
+        settings = replace(Config(), store=StoreConfig(url=postgres_place.url))
+        with pytest.raises(StoreCorrupt, match=r"'runnhng' is not a valid .*backup"):
+            open_store(settings, host=HOST, clock=FakeClock())
 
 
 FOREIGN = {
