@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nicmapd.board import Board, only_met
+from nicmapd.bounds import same_but_for_cut, was_cut
 from nicmapd.errors import NicmapError, Unavailable
 from nicmapd.model import Change, ChangeKind, FeedItem, VmEntry
 from nicmapd.ports import Clock, NicStore
@@ -70,6 +71,7 @@ class Keeper:
 
     def keep(self, old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> bool:
         """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
+        changes = _true_ones(old, entry, changes)
         pending = self._unsaved.get(entry.vm.uuid)
         if old == entry and pending is None and not changes:
             self._board.put(entry)
@@ -199,3 +201,12 @@ class Keeper:
             return
         if dropped:
             _log.info("dropped %d rows of history older than %g days", dropped, days)
+
+
+def _true_ones(old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> Sequence[Change]:
+    """`changes` without those that come of what the store has not kept of `old`, which was loaded from it."""
+    before = {} if old is None or not changes else {nic.id: nic for nic in old.nics if was_cut(nic.naming)}
+    if not before:
+        return changes
+    same = {nic.id for nic in entry.nics if nic.id in before and same_but_for_cut(before[nic.id], nic)}
+    return [one for one in changes if one.kind is not ChangeKind.NIC_ADDRESSES or one.nic_id not in same]

@@ -64,6 +64,15 @@ def printable(text: str, *, limit: int = 1000) -> str:
     return clean(text, limit=limit)
 
 
+def shortened(text: str, limit: int) -> str:
+    """`text`, or its whole words that fit into `limit` characters with a count of what is left out."""
+    if len(text) <= limit:
+        return text
+    room = limit - len(f" ... ({len(text)} more characters)")
+    head = text[:room].rpartition(" ")[0].rstrip(" ,") or text[:room]
+    return f"{head} ... ({len(text) - len(head)} more characters)"
+
+
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}(?:(:[0-9A-Fa-f]{1,2}){5}|(-[0-9A-Fa-f]{1,2}){5})")
 
 

@@ -1,4 +1,4 @@
-"""The model's values as rows, and back: `decode(encode(x)) == x` for all that a row keeps.
+"""The model's values as rows, and back: `decode(encode(x)) == x` for all that a row keeps (nicmapd.bounds).
 
 Keys that this program does not know are ignored on reading, missing ones take the model's default. What cannot be read
 is `Undecodable`.
@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from nicmapd.bounds import kept
 from nicmapd.model import (
     AgentState,
     AgentStatus,
@@ -69,7 +70,8 @@ def nic_values(nic: NicEntry, position: int) -> dict[str, Any]:
 
 
 def span_values(nic: HostNic, naming: Naming) -> dict[str, Any]:
-    """The columns of `spans` that say what was known."""
+    """The columns of `spans` that say what was known, as far as that is kept."""
+    naming = kept(naming)
     return {
         "mac": nic.mac,
         "host_nic": _host_nic_json(nic),

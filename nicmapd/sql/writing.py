@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from nicmapd.bounds import kept, kept_change
 from nicmapd.model import Change, ChangeKind, FeedItem, NicEntry, VmEntry, VmRef
 from nicmapd.schema import changes as feed_table
 from nicmapd.schema import decoding, feed_marks, from_microseconds, nics, sightings, spans, to_microseconds, vms
@@ -139,7 +140,7 @@ def _write_nic(
 
 
 def _says(span: Row[Any], nic: NicEntry) -> bool:
-    return codec.host_nic(span.host_nic) == nic.nic and codec.naming(span) == nic.naming
+    return codec.host_nic(span.host_nic) == nic.nic and codec.naming(span) == kept(nic.naming)
 
 
 def _crowded(connection: Connection, span: Row[Any], at: datetime) -> bool:
@@ -220,20 +221,20 @@ def write_feed(
     connection: Connection, changes: Sequence[Change], *, host: str, vm: VmRef, at: datetime
 ) -> tuple[list[FeedItem], int]:
     """Adds to the feed; returns the items with their numbers, and how many were too many (`CHANGES_PER_VM_HOUR`)."""
-    kept = _within_bounds(connection, changes, host=host, uuid=vm.uuid, at=at)
-    if not kept:
+    told = [kept_change(one) for one in _within_bounds(connection, changes, host=host, uuid=vm.uuid, at=at)]
+    if not told:
         return [], len(changes)
     rows = [
         {"host": host, "at": at, "vm_uuid": vm.uuid, "vm_name": vm.name, **codec.change_values(change)}
-        for change in kept
+        for change in told
     ]
     adding = insert(feed_table).returning(feed_table.c.id, sort_by_parameter_order=True)
     numbers = connection.execute(adding, rows).scalars().all()
     items = [
         FeedItem(id=number, at=at, host=host, vm=vm, change=change)
-        for number, change in zip(numbers, kept, strict=True)
+        for number, change in zip(numbers, told, strict=True)
     ]
-    return items, len(changes) - len(kept)
+    return items, len(changes) - len(told)
 
 
 def begin_feed(connection: Connection, first: Change, *, host: str, number: int, at: datetime) -> None:
@@ -257,12 +258,12 @@ def _within_bounds(
     )
     recent = select(func.count()).select_from(newest).where(newest.c.at > at - HOUR, newest.c.at <= at)
     room = CHANGES_PER_VM_HOUR - connection.execute(recent).scalar_one()
-    kept = []
+    told = []
     for change in changes:
         if change.kind in _ALWAYS_KEPT or room > 0:
-            kept.append(change)
+            told.append(change)
             room -= 1
-    return kept
+    return told
 
 
 def write_seen(connection: Connection, seen: Mapping[str, datetime], *, host: str, at: datetime) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from nicmapd.bounds import kept, kept_change
 from nicmapd.errors import NicmapError, Unavailable
 from nicmapd.model import (
     Change,
@@ -143,15 +144,16 @@ class MemoryStore:
                 self._write_nic(rows, uuid, nic, at)
                 rows.positions[uuid, nic.id] = position
                 rows.detached.pop((uuid, nic.id), None)
-            kept = {nic.id for nic in entry.nics}
+            present = {nic.id for nic in entry.nics}
             for nic in old.entry.nics if old and old.removed is None else ():
-                if nic.id not in kept:
+                if nic.id not in present:
                     self._detach(rows, uuid, nic.id, at)
-            stored = tuple(replace(nic, statistics=None) for nic in entry.nics)
+            stored = tuple(replace(nic, naming=kept(nic.naming), statistics=None) for nic in entry.nics)
             rows.vms[uuid] = _Vm(replace(entry, nics=stored))
             return self._feed(rows, entry.vm, changes, at)
 
     def _write_nic(self, rows: _Rows, uuid: str, nic: NicEntry, at: datetime) -> None:
+        nic = replace(nic, naming=kept(nic.naming))
         known = [span for span in rows.spans if (span.uuid, span.nic_id) == (uuid, nic.id)]
         current = next((span for span in known if span.end is None), None)
         if current is not None and (current.nic, current.naming) == (nic.nic, nic.naming):
@@ -184,7 +186,7 @@ class MemoryStore:
                 self._suppressed[vm.uuid] += 1
                 continue
             room -= 1
-            plain = replace(change, details=json.loads(json.dumps(dict(change.details))))
+            plain = kept_change(replace(change, details=json.loads(json.dumps(dict(change.details)))))
             added.append(FeedItem(next(self.database.feed_numbers), at, self.host, vm, plain))
         rows.feed += added
         return added
@@ -270,8 +272,8 @@ class MemoryStore:
     def prune(self, *, before: datetime) -> int:
         with self._call("prune") as rows:
             spans = [span for span in rows.spans if span.end is None or span.end >= before]
-            kept = {(span.uuid, span.nic_id) for span in spans}
-            nics = {key for key, at in rows.detached.items() if at < before and key not in kept}
+            left = {(span.uuid, span.nic_id) for span in spans}
+            nics = {key for key, at in rows.detached.items() if at < before and key not in left}
             owners = {uuid for uuid, _ in (rows.positions.keys() - nics)}
             vms = {uuid for uuid, vm in rows.vms.items() if vm.removed and vm.removed < before and uuid not in owners}
             old = [item for item in rows.feed if item.at < before]

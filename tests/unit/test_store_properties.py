@@ -34,6 +34,7 @@ from tests.unit.store_places import HOST, Store, WarmPlace, at, change, nic, vm
 
 # All of Unicode, lone surrogates and NUL too. Guest text is at most 256 characters (nicmapd.text.MAX_NAME).
 texts = st.text(st.characters(exclude_categories=()), max_size=30) | st.just("\U0001f600" * 256)
+short = st.text(st.characters(exclude_categories=()), max_size=30)  # of lists, which are kept whole (nicmapd.bounds)
 words = st.text(min_size=1, max_size=8)
 moments = st.integers(-(2**50), 2**56).map(from_microseconds)
 pairs = st.tuples(st.integers(0, 31), st.integers(0, 7))
@@ -59,15 +60,15 @@ namings = st.builds(
     name=st.none() | texts,
     source=st.none() | st.sampled_from(NameSource),
     reason=texts,
-    evidence=st.lists(texts, max_size=2).map(tuple),
-    candidates=st.lists(texts, max_size=2).map(tuple),
+    evidence=st.lists(short, max_size=2).map(tuple),
+    candidates=st.lists(short, max_size=2).map(tuple),
     guest_mac=st.none() | words,
     addresses=st.lists(
-        st.builds(NicAddress, interface=texts, family=words, ip=words, prefix=st.none() | st.integers(0, 128)),
+        st.builds(NicAddress, interface=short, family=words, ip=words, prefix=st.none() | st.integers(0, 128)),
         max_size=2,
     ).map(tuple),
     stack=st.lists(
-        st.builds(StackLayer, name=texts, kind=st.sampled_from(StackKind), mac=st.none() | words), max_size=2
+        st.builds(StackLayer, name=short, kind=st.sampled_from(StackKind), mac=st.none() | words), max_size=2
     ).map(tuple),
     reachable=st.booleans(),
 )
@@ -97,7 +98,7 @@ vms = st.builds(
     nics=st.lists(nics, max_size=3, unique_by=lambda item: item.id).map(tuple),
 )
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | short,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
