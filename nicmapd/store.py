@@ -124,6 +124,7 @@ class SqlStore:
         self._clock = clock
         self._rests_until = float("-inf")
         self._turn = threading.Lock()
+        self._hangs = False
         self._closed = False
         self._suppressed: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -163,8 +164,12 @@ class SqlStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One write at a time: there is one connection for them."""
-        if not self._turn.acquire(timeout=_TURN_SECONDS):
+        self._refuse_closed()
+        # Where one has waited in vain nobody else waits: not until the write that hangs has come back.
+        if not self._turn.acquire(timeout=0.0 if self._hangs else _TURN_SECONDS):
+            self._hangs = True
             raise Unavailable(f"{self._backend.place} hangs: an earlier write is not finished", fault="busy")
+        self._hangs = False
         try:
             with self._careful():
                 yield

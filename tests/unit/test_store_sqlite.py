@@ -158,6 +158,37 @@ class TestOneAtATime:
             store.apply(vm(), [], at=T0)
         store.apply(vm(), [], at=T0)
 
+    def test_a_disk_that_hangs_holds_up_one_write_and_not_one_after_the_other(
+        self, sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = sqlite_place.open()
+        store.apply(vm(nic()), [], at=T0)
+        turn = StuckTurn()
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_turn", turn)
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="hangs"):
+                    store.apply(vm(nic("ens3")), [], at=at(1))
+            assert turn.waited == [15.0, 0.0, 0.0]
+            assert store.load()[0].entry == vm(nic())
+        store.apply(vm(nic("ens3")), [], at=at(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_turn", turn)
+            with pytest.raises(Unavailable, match="hangs"):
+                store.apply(vm(nic("ens4")), [], at=at(2))
+            assert turn.waited[3:] == [15.0]
+
+
+class StuckTurn:
+    """The turn to write, which a write has that is stuck in the kernel."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def acquire(self, *, timeout: float) -> bool:
+        self.waited.append(timeout)
+        return False
+
 
 class TestUnchangedWritesNothing:
     def test_of_all_that_is_equal(self, sqlite_place: SqlitePlace) -> None:
