@@ -26,7 +26,49 @@ MAX_UNSAVED_CHANGES = 200
 
 _CUT = Change(ChangeKind.RESYNC, "the store could not be written for so long that some changes were not kept")
 
+#: Seconds by which the wall clock may run ahead of the other one, or at the start of the newest moment in the store.
+MAX_LEAP_SECONDS = 3600.0
+
+#: Seconds after which it is believed that it is so late: until then nothing is dropped for its age.
+DOUBT_SECONDS = 86400.0
+
 Publish = Callable[[Sequence[FeedItem]], None]
+
+
+class _WallClock:
+    """Whether the wall clock may be believed that history is old: one that is wrong for a minute must not erase it.
+
+    One that has gone ahead of the monotonic clock is doubted until it has stayed there for long: there is no hurry.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = self._now()
+        self._doubted: float | None = None
+
+    def _now(self) -> float:
+        """By how much the wall clock is ahead of the monotonic one."""
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    def compare(self, past: Sequence[datetime]) -> None:
+        """At the start: with moments that have been, the newest of which cannot be long ago."""
+        if past:
+            self._ahead = min(self._ahead, max(past).timestamp() - self._clock.monotonic())
+
+    def believed(self) -> bool:
+        """Looks, and says so in the log when it begins to doubt."""
+        now, leap = self._clock.monotonic(), self._now() - self._ahead
+        if leap > MAX_LEAP_SECONDS:
+            if self._doubted is None:
+                self._doubted = now
+                hours, wait = leap / 3600, DOUBT_SECONDS / 3600
+                _log.warning(
+                    "the clock has gone ahead by %.0f h: no history is dropped for its age for %.0f h", hours, wait
+                )
+            if now - self._doubted < DOUBT_SECONDS:
+                return False
+        self._ahead, self._doubted = self._now(), None
+        return True
 
 
 class Keeper:
@@ -43,6 +85,7 @@ class Keeper:
         self._unsaved: dict[str, list[Change]] = {}
         self._owed: Change | None = None
         self._fault = ""
+        self._wall = _WallClock(clock)
         self._writes: set[object] = set()
         self._fewer = threading.Condition()
 
@@ -67,7 +110,16 @@ class Keeper:
                 age = max(0.0, (now - vm.last_success).total_seconds())
                 contact = self._board.contact(vm.entry.vm.uuid)
                 self._board.touch(vm.entry.vm.uuid, replace(contact, last_success=monotonic - age))
+        moments = [vm.last_success for vm in stored if vm.last_success is not None]
+        self._wall.compare([*moments, *self._newest_change()])
         return len(stored)
+
+    def _newest_change(self) -> list[datetime]:
+        """When that was; nothing if there is none, or it cannot be read: the map is not less worth for it."""
+        with contextlib.suppress(Unavailable):
+            newest = self._store.feed_bounds()[1]
+            return [item.at for item in self._store.feed(after=newest - 1, limit=1)]
+        return []
 
     def keep(self, old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> bool:
         """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
@@ -193,7 +245,9 @@ class Keeper:
         self._note_owed()
 
     def prune(self, *, days: float) -> None:
-        """Drops what ended more than `days` days ago."""
+        """Drops what ended more than `days` days ago, unless the clock that says so has leapt."""
+        if not self._wall.believed():
+            return
         try:
             dropped = self._store.prune(before=self._clock.now() - timedelta(days=days))
         except NicmapError as error:
