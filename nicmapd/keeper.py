@@ -26,6 +26,9 @@ MAX_UNSAVED_CHANGES = 200
 
 _CUT = Change(ChangeKind.RESYNC, "the store could not be written for so long that some changes were not kept")
 
+#: Seconds that a clock may have been set back over a restart without making ages unknown: as NTP corrects it.
+MAX_BACK_SECONDS = 2.0
+
 #: Seconds by which the wall clock may run ahead of the other one, or at the start of the newest moment in the store.
 MAX_LEAP_SECONDS = 3600.0
 
@@ -105,11 +108,11 @@ class Keeper:
         stored = self._store.load()
         for vm in stored:
             self._board.put(vm.entry)
-            if vm.last_success is not None:
-                # A clock that was set back since must not make an entry younger than now.
-                age = max(0.0, (now - vm.last_success).total_seconds())
+            age = None if vm.last_success is None else (now - vm.last_success).total_seconds()
+            # One that is still to come tells nothing: the clock was set back since, by who knows how much.
+            if age is not None and age > -MAX_BACK_SECONDS:
                 contact = self._board.contact(vm.entry.vm.uuid)
-                self._board.touch(vm.entry.vm.uuid, replace(contact, last_success=monotonic - age))
+                self._board.touch(vm.entry.vm.uuid, replace(contact, last_success=monotonic - max(0.0, age)))
         moments = [vm.last_success for vm in stored if vm.last_success is not None]
         self._wall.compare([*moments, *self._newest_change()])
         return len(stored)

@@ -107,3 +107,17 @@ def test_a_feed_that_cannot_be_read_does_not_keep_the_daemon_from_starting(
     bench.clock.wall += YEAR
     bench.restart()
     assert bench.prune() == ["ens3", "eth0"]
+
+
+def test_a_clock_that_was_set_back_over_a_restart_makes_nothing_fresh(bench: Bench) -> None:
+    assert bench.freshness() is Freshness.FRESH
+    bench.clock.wall -= timedelta(days=2)
+    bench.restart()
+    assert bench.freshness() is Freshness.NEVER
+
+
+def test_one_that_was_corrected_by_a_moment_makes_nothing_old(bench: Bench) -> None:
+    bench.clock.wall -= timedelta(seconds=1)
+    bench.restart()
+    assert bench.freshness() is Freshness.FRESH
+    assert bench.board.contact("uuid-1").last_success == bench.clock.monotonic()
