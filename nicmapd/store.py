@@ -35,6 +35,9 @@ _SLOW_SECONDS = 1.0
 #: Seconds for which such a database is left alone: callers are told at once, and go on with what is in memory.
 _REST_SECONDS = 5.0
 
+#: Seconds after which a clock that is behind the stored past by more than a day is believed.
+_BELIEVED_SECONDS = 3600.0
+
 
 def open_store(url: str, *, host: str, clock: Clock) -> SqlStore:
     """The store at `url` (`store.url`) for the rows of `host`, locked, checked, its tables up to date.
@@ -125,6 +128,7 @@ class SqlStore:
         self._rests_until = float("-inf")
         self._turn = threading.Lock()
         self._hangs = False
+        self._future_since: float | None = None
         self._closed = False
         self._suppressed: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -234,6 +238,22 @@ class SqlStore:
     def flush_seen(self, seen: Mapping[str, datetime], *, at: datetime) -> None:
         with self._writing() as connection:
             writing.write_seen(connection, seen, host=self._host, at=at)
+            self._straighten(connection, at)
+
+    def _straighten(self, connection: Connection, at: datetime) -> None:
+        """Once in a while: nothing is in the future, or a clock that was set back would hide the present.
+
+        One that is years behind is more likely wrong for some seconds, as at a boot before NTP.
+        """
+        newest, now = writing.newest_moment(connection, self._host), self._clock.monotonic()
+        if newest is None or newest <= at + writing.NEAR:
+            self._future_since = None
+            return
+        if self._future_since is None:
+            self._future_since = now
+        if newest <= at + writing.FAR or now - self._future_since >= _BELIEVED_SECONDS:
+            writing.straighten(connection, at, writing.of_host(self._host))
+            self._future_since = None
 
     def history(
         self, uuid: str, *, nic_id: str | None = None, since: datetime | None = None, limit: int = 500

@@ -30,6 +30,12 @@ from nicmapd.sql import codec
 
 HOUR = timedelta(hours=1)
 
+#: How far a clock is commonly wrong (local time for UTC). By how much more it was set back is not believed at once.
+FAR = timedelta(days=1)
+
+#: What is in the future by less was written while another write waited for its turn, or is soon past.
+NEAR = timedelta(minutes=1)
+
 #: Rows of the past that one NIC may add in an hour. A guest renames as often as it likes: this is one row each 30 s,
 #: 0.3 GB for a flood of 90 days; more than that is kept coarser (`spans.exact_at`) and counted.
 SPANS_PER_NIC_HOUR = 120
@@ -78,6 +84,8 @@ def write_nics(connection: Connection, entry: VmEntry, at: datetime) -> int:
         _write_nic(connection, stored.get(nic.id), codec.nic_values(nic, position), key=key, new=new_nics)
         span = present.get(nic.id)
         if span is not None and _says(span, nic):
+            if at < span.from_at <= at + FAR:
+                straighten(connection, at, _of_nic(key))
             continue
         values = codec.span_values(nic.nic, nic.naming)
         if span is not None and _crowded(connection, span, at):
@@ -188,14 +196,36 @@ def _fold(connection: Connection, at: datetime, which: ColumnElement[bool]) -> N
     Such rows become moments at `at`: still in the history, and no two rows of a NIC are true at once.
     """
 
-    def not_after(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    ended = or_(spans.c.to_at.is_(None), spans.c.to_at > at)
+    connection.execute(update(spans).where(which, ended).values(**_not_after(at), to_at=at))
+
+
+def _not_after(at: datetime) -> dict[str, ColumnElement[Any]]:
+    def earlier(column: ColumnElement[Any]) -> ColumnElement[Any]:
         return case((column > at, literal(at, column.type)), else_=column)
 
-    connection.execute(
-        update(spans)
-        .where(which, or_(spans.c.to_at.is_(None), spans.c.to_at > at))
-        .values(from_at=not_after(spans.c.from_at), exact_at=not_after(spans.c.exact_at), to_at=at)
-    )
+    return {"from_at": earlier(spans.c.from_at), "exact_at": earlier(spans.c.exact_at)}
+
+
+def straighten(connection: Connection, at: datetime, which: ColumnElement[bool]) -> None:
+    """Makes what a clock that has been set back placed after `at` true now: the present begins at `at` at the latest,
+    and what had ended "after" that becomes moments, as by `_fold`."""
+    connection.execute(update(spans).where(which, spans.c.to_at > at).values(**_not_after(at), to_at=at))
+    present = and_(spans.c.to_at.is_(None), or_(spans.c.from_at > at, spans.c.exact_at > at))
+    connection.execute(update(spans).where(which, present).values(_not_after(at)))
+
+
+def of_host(host: str) -> ColumnElement[bool]:
+    """All that there is of that host."""
+    return spans.c.host == host
+
+
+def newest_moment(connection: Connection, host: str) -> datetime | None:
+    """The latest time in the past of that host."""
+    begins = select(func.max(spans.c.from_at)).where(spans.c.host == host, spans.c.to_at.is_(None))
+    ends = select(func.max(spans.c.to_at)).where(spans.c.host == host, spans.c.to_at.is_not(None))
+    found = [connection.execute(each).scalar_one() for each in (begins, ends)]
+    return max((moment for moment in found if moment is not None), default=None)
 
 
 def _different(row: Row[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from nicmapd.ports import StoredVm
 
 SPANS_PER_NIC_HOUR = 120
 CHANGES_PER_VM_HOUR = 1000
+_FAR = timedelta(days=1)
 
 _ALWAYS_KEPT = {
     ChangeKind.VM_ADDED,
@@ -69,6 +70,13 @@ class _Span:
         if self.end is None or self.end > at:
             self.begin, self.end = min(self.begin, at), at
             self.exact = None if self.exact is None else min(self.exact, at)
+
+    def straighten(self, at: datetime) -> None:
+        """As `fold`, but what is open goes on."""
+        end = self.end
+        self.fold(at)
+        if end is None:
+            self.end = None
 
 
 @dataclass
@@ -157,6 +165,9 @@ class MemoryStore:
         known = [span for span in rows.spans if (span.uuid, span.nic_id) == (uuid, nic.id)]
         current = next((span for span in known if span.end is None), None)
         if current is not None and (current.nic, current.naming) == (nic.nic, nic.naming):
+            if at < current.begin <= at + _FAR:
+                for span in known:
+                    span.straighten(at)
             return
         if current is not None and current.begin <= at:
             recent = [span for span in known if at - timedelta(hours=1) < span.begin]
@@ -208,8 +219,11 @@ class MemoryStore:
             return self._feed(rows, VmRef("", ""), changes, at)
 
     def flush_seen(self, seen: Mapping[str, datetime], *, at: datetime) -> None:
-        del at
         with self._call("flush_seen") as rows:
+            newest = max((span.end or span.begin for span in rows.spans), default=at)
+            if at + timedelta(minutes=1) < newest <= at + _FAR:  # of what is farther SqlStore has a doubt of an hour
+                for span in rows.spans:
+                    span.straighten(at)
             merged = rows.seen | dict(seen)
             rows.seen = {
                 uuid: moment for uuid, moment in merged.items() if uuid in rows.vms and rows.vms[uuid].removed is None

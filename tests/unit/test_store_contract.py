@@ -430,6 +430,50 @@ class TestPruning:
         assert list(store.feed(after=0)) == []
 
 
+class TestAClockSetBack:
+    """What was written while the clock was ahead must not hide the present, nor come true later."""
+
+    def test_the_map_of_now_has_what_was_learned_before_it(self, place: Place) -> None:
+        store = place.open()
+        store.apply(vm(nic()), [], at=at(7200))
+        store.apply(vm(nic()), [], at=at(0))
+        assert named(store.map_at(at(60))) == ["eth0"]
+        assert spans(store.history("uuid-1")) == [("eth0", at(0), None)]
+
+    def test_no_name_of_the_future_comes_true(self, place: Place) -> None:
+        store = place.open()
+        store.apply(vm(nic("a")), [], at=at(-3600))
+        store.apply(vm(nic("b")), [], at=at(3600))
+        store.apply(vm(nic("c")), [], at=at(7200))
+        store.apply(vm(nic("c")), [], at=at(0))
+        assert spans(store.history("uuid-1")) == [
+            ("c", at(0), None),
+            ("b", at(0), at(0)),
+            ("a", at(-3600), at(0)),
+        ]
+        assert [named(store.map_at(at(second))) for second in (-1, 0, 5400, 9000)] == [["a"], ["c"], ["c"], ["c"]]
+
+    def test_guests_that_do_not_change_come_back_with_the_next_flush(self, place: Place) -> None:
+        store = place.open()
+        store.apply(vm(nic("a"), nic("gone", id="nic-2")), [], at=at(3600))
+        store.apply(vm(nic("b")), [], at=at(7200))
+        store.flush_seen({}, at=at(7190))  # somebody has waited for his turn
+        assert spans(store.history("uuid-1", nic_id="nic-1", limit=1)) == [("b", at(7200), None)]
+        store.flush_seen({}, at=at(0))
+        assert named(store.map_at(at(1))) == ["b"]
+        assert named(store.map_at(at(5400))) == ["b"]
+        assert spans(store.history("uuid-1", nic_id="nic-2")) == [("gone", at(0), at(0))]
+
+    def test_a_clock_that_is_years_behind_for_a_moment_costs_no_history(self, place: Place) -> None:
+        """As at a boot without a clock of its own, before NTP."""
+        store = place.open()
+        store.apply(vm(nic("a")), [], at=at(0))
+        store.apply(vm(nic("b")), [], at=at(60))
+        store.flush_seen({}, at=at(-(10**8)))
+        store.apply(vm(nic("b"), agent=AgentState.BUSY), [], at=at(-(10**8)))
+        assert spans(store.history("uuid-1")) == [("b", at(60), None), ("a", at(0), at(60))]
+
+
 class TestBounds:
     def test_a_nic_that_changes_all_the_time_adds_a_bounded_number_of_rows(self, place: Place) -> None:
         store = place.open()

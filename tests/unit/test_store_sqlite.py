@@ -255,6 +255,18 @@ class TestVersions:
         assert {name: after[name] for name in before} == before
 
 
+def test_a_clock_that_stays_years_behind_is_believed_after_an_hour(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with closing(open_store(f"sqlite:///{tmp_path}/map.db", host=HOST, clock=clock)) as store:
+        store.apply(vm(nic()), [], at=at(10**8))
+        for minute in range(60):
+            store.flush_seen({}, at=at(60 * minute))
+            clock.move(60)
+            assert list(store.map_at(at(60 * minute))) == []
+        store.flush_seen({}, at=at(3600))
+        assert [one.since for one in store.map_at(at(3600))] == [at(3600)]
+
+
 def test_other_threads_run_while_the_database_works(sqlite_place: SqlitePlace) -> None:
     """SQLite's calls let go of the interpreter: a long prune stops nobody."""
     store = sqlite_place.open()
