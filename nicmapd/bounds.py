@@ -15,7 +15,7 @@ from nicmapd.text import shortened
 
 #: Entries kept of each list of a naming or a change, and the bytes of text in them.
 MAX_ENTRIES = 16
-MAX_BYTES = 600
+MAX_BYTES = 1000
 
 #: Characters kept of a sentence or another text: the longest name fits in, with words around it.
 MAX_TEXT = 400
