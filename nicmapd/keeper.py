@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nicmapd.board import Board, only_met
@@ -36,6 +36,16 @@ MAX_LEAP_SECONDS = 3600.0
 DOUBT_SECONDS = 86400.0
 
 Publish = Callable[[Sequence[FeedItem]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """Changes of a VM that could not be written. The first `tried` of them were in a write that failed, before which
+    `after` was the newest item of the feed."""
+
+    changes: Sequence[Change] = ()
+    after: int = 0
+    tried: int = 0
 
 
 class _WallClock:
@@ -85,7 +95,9 @@ class Keeper:
         self._board = board
         self._clock = clock
         self._publish = publish
-        self._unsaved: dict[str, list[Change]] = {}
+        self._unsaved: dict[str, _Unsaved] = {}
+        self._newest: int | None = None
+        self._counting = threading.Lock()
         self._owed: Change | None = None
         self._fault = ""
         self._wall = _WallClock(clock)
@@ -127,13 +139,17 @@ class Keeper:
     def keep(self, old: VmEntry | None, entry: VmEntry, changes: Sequence[Change]) -> bool:
         """Makes `entry` what is known; whether the store was written. Equal to `old`: nothing is."""
         changes = _true_ones(old, entry, changes)
-        pending = self._unsaved.get(entry.vm.uuid)
+        pending = self._pending(entry.vm.uuid)
         if old == entry and pending is None and not changes:
             self._board.put(entry)
             return False
         with self._write_under_way():
             self._board.put(entry)
             return self._save(entry, [*(pending or ()), *changes])
+
+    def _pending(self, uuid: str) -> Sequence[Change] | None:
+        unsaved = self._unsaved.get(uuid)
+        return None if unsaved is None else unsaved.changes
 
     def show(self, entry: VmEntry) -> None:
         """Makes known a VM that was only met: the store hears of it with its first pass."""
@@ -142,10 +158,11 @@ class Keeper:
     def forget(self, uuid: str, changes: Sequence[Change]) -> bool:
         """The VM is gone: what was known of it becomes past. Whether the store was written."""
         entry = self._board.entry(uuid)
-        known = (entry is not None and not only_met(entry)) or uuid in self._unsaved
+        pending = self._pending(uuid)
+        known = (entry is not None and not only_met(entry)) or pending is not None
         with self._write_under_way():
             self._board.drop(uuid)
-            return known and self._save_removal(uuid, [*self._unsaved.get(uuid, ()), *changes])
+            return known and self._save_removal(uuid, [*(pending or ()), *changes])
 
     @contextlib.contextmanager
     def _write_under_way(self) -> Iterator[None]:
@@ -170,30 +187,70 @@ class Keeper:
             return self._fewer.wait_for(lambda: before.isdisjoint(self._writes), timeout=seconds)
 
     def _save(self, entry: VmEntry, changes: list[Change]) -> bool:
-        return self._write(entry.vm.uuid, changes, lambda at: self._store.apply(entry, changes, at=at))
+        return self._write(entry.vm.uuid, changes, lambda told, at: self._store.apply(entry, told, at=at))
 
     def _save_removal(self, uuid: str, changes: list[Change]) -> bool:
-        return self._write(uuid, changes, lambda at: self._store.remove(uuid, changes, at=at))
+        return self._write(uuid, changes, lambda told, at: self._store.remove(uuid, told, at=at))
 
-    def _write(self, uuid: str, changes: list[Change], write: Callable[[datetime], Sequence[FeedItem]]) -> bool:
+    def _write(
+        self, uuid: str, changes: list[Change], write: Callable[[list[Change], datetime], Sequence[FeedItem]]
+    ) -> bool:
+        """`changes` begin with those that are unsaved of this VM."""
+        unsaved = self._unsaved.get(uuid, _Unsaved())
         try:
-            items = write(self._clock.now())
+            if self._lost_answer(uuid, unsaved):
+                changes = changes[unsaved.tried :]
+            unsaved = _Unsaved(after=self._newest_item(), tried=len(changes))
+            items = write(changes, self._clock.now())
         except Unavailable as error:
-            self._unsaved[uuid] = changes[-MAX_UNSAVED_CHANGES:]
-            if len(changes) > MAX_UNSAVED_CHANGES:
-                self._owed = _CUT
-            if not self._fault:
-                _log.error("the store cannot be written, the map is served from memory: %s", error.message)
-            self._fault = error.message
+            self._failed(uuid, changes, unsaved, error)
             return False
         self._unsaved.pop(uuid, None)
         # One VM that was written says little of those that still wait.
         if self._fault and not self._unsaved:
             _log.warning("the store can be written again")
             self._fault = ""
-        if items:
-            self._publish(items)
+        self._told(items)
         return True
+
+    def _failed(self, uuid: str, changes: list[Change], unsaved: _Unsaved, error: Unavailable) -> None:
+        too_many = max(0, len(changes) - MAX_UNSAVED_CHANGES)
+        tried = max(0, unsaved.tried - too_many)
+        self._unsaved[uuid] = _Unsaved(changes[too_many:], after=unsaved.after, tried=tried)
+        if too_many:
+            self._owed = _CUT
+        if not self._fault:
+            _log.error("the store cannot be written, the map is served from memory: %s", error.message)
+        self._fault = error.message
+
+    def _lost_answer(self, uuid: str, unsaved: _Unsaved) -> bool:
+        """Whether the write that failed was done nevertheless (PostgreSQL, where the answer may be lost).
+
+        A write is one transaction, and we are the only one who writes: an item of this VM that is newer than the
+        attempt is of that attempt, and then all of it is there.
+        """
+        if not unsaved.tried:
+            return False
+        # An empty write first: it has its turn only when the lost one cannot come true any more.
+        self._store.note([], at=self._clock.now())
+        items = self._store.feed(after=unsaved.after, uuid=uuid)
+        self._told(items)
+        return bool(items)
+
+    def _newest_item(self) -> int:
+        """The newest number in the feed that we know of; asked for once, before the first write."""
+        if self._newest is None:
+            newest = self._store.feed_bounds()[1]
+            with self._counting:
+                self._newest = max(self._newest or 0, newest)
+        return self._newest
+
+    def _told(self, items: Sequence[FeedItem]) -> None:
+        """They are in the feed."""
+        if items:
+            with self._counting:
+                self._newest = max(self._newest or 0, items[-1].id)
+            self._publish(items)
 
     def unsaved(self) -> list[str]:
         """UUIDs of the VMs whose newest state is not in the store; `keep` or `forget` tries again."""
@@ -201,8 +258,8 @@ class Keeper:
 
     def save_rest(self) -> None:
         """Writes what is still unsaved, as far as that works: at the stop, when no pass runs any more."""
-        for uuid, changes in list(self._unsaved.items()):
-            entry = self._board.entry(uuid)
+        for uuid, unsaved in list(self._unsaved.items()):
+            entry, changes = self._board.entry(uuid), list(unsaved.changes)
             if entry is None or only_met(entry):  # the one that it was is gone, and of a new one nothing is known yet
                 written = self._save_removal(uuid, changes)
             else:
@@ -229,8 +286,7 @@ class Keeper:
             return
         if self._owed is change:
             self._owed = None
-        if items:
-            self._publish(items)
+        self._told(items)
 
     def flush_seen(self) -> None:
         """Writes when each VM last answered, for the ages after a restart: one row per host."""

@@ -127,3 +127,92 @@ def test_a_write_that_failed_is_not_waited_for(world: World, keeper: Keeper) -> 
     world.store.fault = Unavailable("no space")
     assert not keeper.keep(None, entry, [Change(ChangeKind.VM_ADDED, "new")])
     assert keeper.settle(seconds=0)
+
+
+class ForgetfulStore(MemoryStore):
+    """While `lost`, writes are done and say that they failed, as where PostgreSQL's answer to COMMIT is lost."""
+
+    lost = False
+
+    def _answer(self, items: Sequence[FeedItem]) -> Sequence[FeedItem]:
+        if self.lost:
+            raise Unavailable("no answer within 12 s, connection given up")
+        return items
+
+    def apply(self, entry: VmEntry, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        return self._answer(super().apply(entry, changes, at=at))
+
+    def remove(self, uuid: str, changes: Sequence[Change], *, at: datetime) -> Sequence[FeedItem]:
+        return self._answer(super().remove(uuid, changes, at=at))
+
+
+class TestAnAnswerThatIsLost:
+    """The changes are in the feed once, whatever comes between the write and the next look."""
+
+    @pytest.fixture(autouse=True)
+    def begin(self, world: World) -> None:
+        self.store, self.told = ForgetfulStore(host="host1"), Told()
+        self.keeper = Keeper(self.store, world.board, clock=world.clock, publish=self.told)
+        self.entries = {name: world.vm(1, "web1", [world.nic(1, 0, named(name))]) for name in "abcd"}
+        self.uuid = self.entries["a"].vm.uuid
+        self.keeper.keep(None, self.entries["a"], [Change(ChangeKind.VM_ADDED, "found")])
+
+    def rename(self, old: str, new: str) -> bool:
+        change = Change(ChangeKind.NIC_RENAMED, f"{old} renamed to {new}")
+        return self.keeper.keep(self.entries[old], self.entries[new], [change])
+
+    def feed(self) -> list[str]:
+        return [item.change.sentence for item in self.store.feed(after=0)]
+
+    def test_with_nothing_new(self) -> None:
+        self.store.lost = True
+        assert not self.rename("a", "b")
+        self.store.lost = False
+        assert self.keeper.keep(self.entries["b"], self.entries["b"], [])
+        assert self.feed() == self.told == ["found", "a renamed to b"]
+        assert self.keeper.unsaved() == []
+
+    def test_with_something_new_and_several_times(self) -> None:
+        self.store.lost = True
+        self.rename("a", "b")
+        self.rename("b", "a")
+        self.store.lost = False
+        self.rename("a", "b")
+        self.rename("b", "c")
+        assert self.feed() == self.told
+        assert self.told == ["found", "a renamed to b", "b renamed to a", "a renamed to b", "b renamed to c"]
+
+    def test_with_a_store_that_is_away_meanwhile(self) -> None:
+        self.store.lost = True
+        self.rename("a", "b")
+        self.store.lost, self.store.fault = False, Unavailable("away")
+        self.rename("b", "c")
+        self.rename("c", "d")
+        self.store.fault = None
+        self.keeper.keep(self.entries["d"], self.entries["d"], [])
+        assert self.feed() == self.told == ["found", "a renamed to b", "b renamed to c", "c renamed to d"]
+
+    def test_and_one_that_was_not_done_is_done_again(self) -> None:
+        self.store.fault = Unavailable("no space")
+        self.rename("a", "b")
+        self.rename("b", "a")
+        self.store.fault = None
+        self.rename("a", "b")
+        assert self.feed() == self.told == ["found", "a renamed to b", "b renamed to a", "a renamed to b"]
+
+    def test_of_a_vm_that_is_gone(self) -> None:
+        self.store.lost = True
+        self.keeper.forget(self.uuid, [Change(ChangeKind.VM_REMOVED, "gone")])
+        self.store.lost = False
+        self.keeper.forget(self.uuid, [])
+        assert self.feed() == self.told == ["found", "gone"]
+
+    def test_with_more_changes_than_can_wait(self) -> None:
+        self.store.lost = True
+        self.rename("a", "b")
+        self.store.lost, self.store.fault = False, Unavailable("away")
+        many = [Change(ChangeKind.NIC_RENAMED, str(number)) for number in range(MAX_UNSAVED_CHANGES)]
+        self.keeper.keep(self.entries["b"], self.entries["b"], many)
+        self.store.fault = None
+        self.keeper.save_rest()
+        assert self.feed() == ["found", "a renamed to b", *(change.sentence for change in many)]

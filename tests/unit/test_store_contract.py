@@ -430,6 +430,13 @@ class TestPruning:
         assert list(store.feed(after=0)) == []
 
 
+def test_an_empty_write_is_none(place: Place) -> None:
+    """The keeper does that to have had its turn."""
+    store = place.open()
+    assert list(store.note([], at=at(0))) == []
+    assert store.feed_bounds() == (0, 0)
+
+
 class TestAClockSetBack:
     """What was written while the clock was ahead must not hide the present, nor come true later."""
 
