@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from nicmapd.board import Board
+from nicmapd.compare import Comparer
 from nicmapd.config import Config
 from nicmapd.errors import NicmapError, Unavailable, without_frames
 from nicmapd.keeper import Keeper
@@ -27,7 +28,7 @@ from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
-from nicmapd.watched import Comparison, Forget, Watched, forgets, lane_of
+from nicmapd.watched import Forget, Watched, forgets, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -68,18 +69,16 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         self._timers = Timers()
         self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
-        self._side = ThreadPoolExecutor(1, thread_name_prefix="host")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._watched: dict[str, Watched] = {}
         self._lanes = Lanes(config.agent.concurrency)
         self._in_flight: set[str] = set()
         self._suspects_in_flight = 0
         self._drained = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._stopping = False
-        self._resyncing = False
         self._came = float("-inf")
-        self._comparison = Comparison()
+        self._comparer = Comparer(hypervisor, board, found=self._take_domains, spawn=self._spawn)
         self._passes = 0
         self._last_finished: float | None = None
         self._lag = 0.0
@@ -123,7 +122,7 @@ class Watcher:
                 if not waiter.done():
                     waiter.set_exception(Unavailable("nicmapd is stopping"))
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._side.shutdown(wait=False, cancel_futures=True)
+        self._comparer.stop()
         self._writer.shutdown(wait=False, cancel_futures=True)
 
     def _aside(self, work: Callable[[], object]) -> None:
@@ -146,12 +145,11 @@ class Watcher:
         self._meter.told(event.kind)
         if event.kind is EventKind.CONNECTED:
             self._came = self._clock.monotonic()
-            self._comparison = Comparison()
             for watched in self._watched.values():
                 watched.forget = max(watched.forget, Forget.AGENT)  # it may have restarted while nobody told us
                 watched.pace.libvirt_came(self._came)
             self._note_resync()
-            self.resync()
+            self._comparer.connected()
             return
         if event.vm is None or self._stopping:
             return
@@ -186,33 +184,17 @@ class Watcher:
 
     def resync(self) -> None:
         """Compares everything with libvirt: events are hints and may be lost, this is the truth."""
-        if not self._resyncing and not self._stopping and self._hypervisor.status().connected:
-            self._resyncing = True
-            self._spawn(self._compare())
+        self._comparer.compare()
 
-    async def _compare(self) -> None:
-        try:
-            domains = await self._loop.run_in_executor(self._side, self._hypervisor.domains)
-        except NicmapError as error:
-            _log.warning("cannot compare with libvirt: %s", error.message)
-            return
-        finally:
-            self._resyncing = False
-        found = {domain.vm.uuid: domain for domain in domains}
-        if not self._comparison.over:
-            _log.info("%d domains in libvirt, %d in the store", len(found), len(self._board))
-            self._comparison.begin(uuid for uuid in found if self._board.entry(uuid) is None)
-        for uuid in sorted(found, key=self._turn):
-            self._compare_one(found[uuid])
-        known = {entry.vm.uuid: entry.vm for entry in self._board.entries()}
-        for uuid, vm in known.items():
-            if uuid not in found:
-                self._look(self._watch(vm))
+    def _take_domains(self, domains: Sequence[Domain]) -> None:
+        """All that libvirt has."""
+        for domain in domains:
+            self._compare_one(domain)
+        found = {domain.vm.uuid for domain in domains}
+        for entry in self._board.entries():
+            if entry.vm.uuid not in found:
+                self._look(self._watch(entry.vm))
         self._write_unsaved()
-
-    def _turn(self, uuid: str) -> tuple[bool, float]:
-        """Who is not known yet comes first, which takes a millisecond; then who answered last: it will again."""
-        return self._board.entry(uuid) is not None, -(self._board.contact(uuid).last_success or 0.0)
 
     def _compare_one(self, domain: Domain) -> None:
         entry = self._board.entry(domain.vm.uuid)
@@ -297,8 +279,8 @@ class Watcher:
         run = self._pool.submit(work, watched.vm, watched.memory)
         run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, waiters, suspect))
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[object, object, object]) -> None:
+        task: asyncio.Task[object] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -324,7 +306,7 @@ class Watcher:
         self._in_flight.discard(watched.vm.uuid)
         self._suspects_in_flight -= suspect
         if outcome is not None or self._hypervisor.status().connected:  # else the next comparison looks for it again
-            self._comparison.looked_at(watched.vm.uuid)
+            self._comparer.looked_at(watched.vm.uuid)
         if outcome is not None and outcome.agent is AgentState.UNKNOWN and not self._stopping:
             watched.waiters, waiters = [*waiters, *watched.waiters], []  # met is not asked: the next pass is theirs
         if not self._stopping:
@@ -393,4 +375,4 @@ class Watcher:
     @property
     def synced(self) -> bool:
         """Whether the map has all that libvirt had when it was last connected."""
-        return self._comparison.over
+        return self._comparer.over

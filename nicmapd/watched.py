@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -42,26 +41,6 @@ class Watched:
     told_at: float | None = None
     following: float | None = None
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
-
-
-class Comparison:
-    """Whether all that the first comparison after a connect found has been looked at, so that no VM is missing."""
-
-    def __init__(self) -> None:
-        self._left: set[str] | None = None
-
-    @property
-    def over(self) -> bool:
-        return self._left is not None and not self._left
-
-    def begin(self, unknown: Iterable[str]) -> None:
-        """libvirt has been compared with; these UUIDs are not in the map."""
-        self._left = set(unknown)
-
-    def looked_at(self, uuid: str) -> None:
-        """It is in the map now, or cannot be."""
-        if self._left is not None:
-            self._left.discard(uuid)
 
 
 def lane_of(watched: Watched, *, urgent: bool) -> Lane:
