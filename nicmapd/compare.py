@@ -35,7 +35,9 @@ class Comparer:
         self._spawn = spawn
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="host")
         self._running = False
+        self._again = False
         self._stopping = False
+        self._connection = 0
         self._left: set[str] | None = None
 
     @property
@@ -49,15 +51,20 @@ class Comparer:
             self._left.discard(uuid)
 
     def connected(self) -> None:
-        """libvirt has just been connected: what was compared before counts no more."""
+        """libvirt has just been connected: what was compared before, or still is, counts no more."""
         self._left = None
+        self._connection += 1
         self.compare()
 
     def compare(self) -> None:
-        """Asks libvirt for all that it has."""
-        if not self._running and not self._stopping and self._hypervisor.status().connected:
+        """Asks libvirt for all that it has; while that is under way, once more afterwards."""
+        self._again = True
+        if not self._running and self._possible():
             self._running = True
             self._spawn(self._compare())
+
+    def _possible(self) -> bool:
+        return not self._stopping and self._hypervisor.status().connected
 
     def stop(self) -> None:
         """Starts nothing more. A call in flight is not waited for."""
@@ -66,13 +73,21 @@ class Comparer:
 
     async def _compare(self) -> None:
         try:
+            while self._again and self._possible():
+                self._again = False
+                await self._compare_once()
+        finally:
+            self._running = False
+
+    async def _compare_once(self) -> None:
+        connection = self._connection
+        try:
             domains = await asyncio.get_running_loop().run_in_executor(self._thread, self._hypervisor.domains)
         except NicmapError as error:
             _log.warning("cannot compare with libvirt: %s", error.message)
             return
-        finally:
-            self._running = False
-        self._take(domains)
+        if connection == self._connection:  # else it is what the libvirt of before had
+            self._take(domains)
 
     def _take(self, domains: Sequence[Domain]) -> None:
         if not self.over:
