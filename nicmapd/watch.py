@@ -28,7 +28,7 @@ from nicmapd.refresh import Refresher
 from nicmapd.status import WatchStatus
 from nicmapd.text import printable
 from nicmapd.timers import Timers
-from nicmapd.watched import Forget, Watched, forgets, lane_of
+from nicmapd.watched import Forget, Watched, Wish, forgets, lane_of, wish_seconds
 
 _log = logging.getLogger(__name__)
 
@@ -117,13 +117,14 @@ class Watcher:
             self._spawn(self._drained.wait())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
-        for watched in self._watched.values():
-            for waiter in watched.waiters:
-                if not waiter.done():
-                    waiter.set_exception(Unavailable("nicmapd is stopping"))
+        self._refuse_all("nicmapd is stopping")
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._comparer.stop()
         self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _refuse_all(self, reason: str) -> None:
+        for watched in self._watched.values():
+            watched.refuse(reason)
 
     def _aside(self, work: Callable[[], object]) -> None:
         """Runs work for the store in a thread of its own: a disk that hangs holds up neither passes nor comparisons."""
@@ -151,6 +152,9 @@ class Watcher:
             self._note_resync()
             self._comparer.connected()
             return
+        if event.kind is EventKind.DISCONNECTED:
+            # Nobody knows when there will be a pass again, and who asked may have gone by then.
+            self._refuse_all(f"libvirt is not connected: {event.detail or self._hypervisor.status().message}")
         if event.vm is None or self._stopping:
             return
         what = (printable(event.vm.name), event.kind.value, printable(event.detail))
@@ -169,16 +173,26 @@ class Watcher:
         self._look(watched, urgent=True)
 
     async def refresh(self, uuid: str) -> Outcome:
-        """A pass for a reader, begun after this call. Raises `Unavailable` if libvirt is away."""
+        """A pass for a reader, begun after this call. Raises `Unavailable` if libvirt is away or goes, and after
+        `wish_seconds`."""
         entry = self._board.entry(uuid)
         watched = self._watched.get(uuid) or (self._watch(entry.vm) if entry else None)
         if watched is None or not self._hypervisor.status().connected:
             raise Unavailable(f"libvirt is not connected: {self._hypervisor.status().message}")
+        if self._stopping:
+            raise Unavailable("nicmapd is stopping")
         watched.forget = max(watched.forget, Forget.DOMAIN)
-        waiter: asyncio.Future[Outcome] = self._loop.create_future()
-        watched.waiters.append(waiter)
+        wish = Wish(self._clock.monotonic())
+        watched.wishes.append(wish)
         self._look(watched, urgent=True)
-        return await waiter
+        seconds = wish_seconds(self._config.agent)
+        try:
+            return await asyncio.wait_for(wish.answer, seconds)
+        except TimeoutError:
+            raise Unavailable(f"no look at the VM came to an end within {seconds:g} s; what is known stays") from None
+        finally:
+            if wish in watched.wishes:  # nobody waits for it any more
+                watched.wishes.remove(wish)
 
     # -- the full comparison
 
@@ -270,23 +284,21 @@ class Watcher:
         elif watched.forget is Forget.DOMAIN:
             watched.memory.domain_changed()
         watched.forget = Forget.NOTHING
-        waiters, watched.waiters = watched.waiters, []
+        watched.heard, watched.wishes = watched.wishes, []
         self._in_flight.add(watched.vm.uuid)
         suspect = watched.pace.suspect
         self._suspects_in_flight += suspect
         known = self._board.entry(watched.vm.uuid) is not None
         work = self._refresher.run if known else self._refresher.meet
         run = self._pool.submit(work, watched.vm, watched.memory)
-        run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, waiters, suspect))
+        run.add_done_callback(lambda done: self._hand_over(self._end, done, watched, suspect))
 
     def _spawn(self, work: Coroutine[object, object, object]) -> None:
         task: asyncio.Task[object] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _end(
-        self, run: Future[Outcome], watched: Watched, waiters: list[asyncio.Future[Outcome]], suspect: bool
-    ) -> None:
+    def _end(self, run: Future[Outcome], watched: Watched, suspect: bool) -> None:
         outcome: Outcome | None = None
         fault: Exception = Unavailable("the pass did not finish")
         try:
@@ -308,12 +320,12 @@ class Watcher:
         if outcome is not None or self._hypervisor.status().connected:  # else the next comparison looks for it again
             self._comparer.looked_at(watched.vm.uuid)
         if outcome is not None and outcome.agent is AgentState.UNKNOWN and not self._stopping:
-            watched.waiters, waiters = [*waiters, *watched.waiters], []  # met is not asked: the next pass is theirs
+            watched.wishes, watched.heard = [*watched.heard, *watched.wishes], []  # the next pass is theirs: met only
+        heard, watched.heard = watched.heard, []
         if not self._stopping:
             self._finish(watched, outcome)
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(fault) if outcome is None else waiter.set_result(outcome)
+        for wish in heard:
+            wish.refuse(fault) if outcome is None else wish.grant(outcome)
         if not self._in_flight:
             self._drained.set()
         self._pump()
@@ -338,12 +350,12 @@ class Watcher:
             _log.log(level, "%s", outcome.sentence, extra=about(outcome.vm, outcome.changes))
             watched.vm = outcome.vm
             delay = watched.pace.after(outcome, now)
-            if outcome.gone and not watched.again and not watched.waiters:
+            if outcome.gone and not watched.again and not watched.wishes:
                 del self._watched[uuid]
                 self._timers.cancel(uuid)
                 return
             self._plan(watched, delay, now)
-        if watched.again or watched.waiters:
+        if watched.again or watched.wishes:
             self._look(watched, urgent=True)
 
     def _plan(self, watched: Watched, delay: float, now: float) -> None:

@@ -6,11 +6,16 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from nicmapd.config import AgentConfig
+from nicmapd.errors import Unavailable
 from nicmapd.interview import PassMemory
 from nicmapd.lanes import Lane
 from nicmapd.model import Outcome, VmRef
 from nicmapd.pace import Pace
 from nicmapd.ports import DomainEvent, EventKind
+
+#: What a wish may take beside the guest's time-outs.
+WISH_SECONDS = 26.0
 
 
 class Forget(IntEnum):
@@ -22,12 +27,29 @@ class Forget(IntEnum):
     GUEST = 3
 
 
+@dataclass(slots=True, eq=False)
+class Wish:
+    """Somebody waits for a pass that begins after `since` (seconds of `Clock.monotonic`)."""
+
+    since: float
+    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def grant(self, outcome: Outcome) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+    def refuse(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
 @dataclass(slots=True)
 class Watched:
     """All poll state of one VM; forgetting it is one `del`.
 
     `told_at`: when the first event came that no pass has begun to follow yet; `following`: the same of the events that
-    the running pass follows. Both in seconds of `Clock.monotonic`.
+    the running pass follows. Both in seconds of `Clock.monotonic`. `wishes` wait for the next pass, `heard` for the
+    running one.
     """
 
     vm: VmRef
@@ -40,13 +62,29 @@ class Watched:
     forget: Forget = Forget.NOTHING
     told_at: float | None = None
     following: float | None = None
-    waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+    heard: list[Wish] = field(default_factory=list)
+
+    def refuse(self, reason: str) -> None:
+        """Tells all who wait, also for the running pass, that there will be no answer."""
+        wishes, self.wishes, self.heard = [*self.heard, *self.wishes], [], []
+        for wish in wishes:
+            wish.refuse(Unavailable(reason))
+
+
+def wish_seconds(settings: AgentConfig) -> float:
+    """How long who asks for a pass waits for it at most.
+
+    A pass over a hung guest takes 5 s of synchronising and `agent.timeout`; a call to it that is under way, or a place,
+    may take that long before. libvirt itself is given up after 20 s without an answer.
+    """
+    return WISH_SECONDS + 2 * settings.timeout
 
 
 def lane_of(watched: Watched, *, urgent: bool) -> Lane:
     """Where it waits for its next pass."""
     if watched.pace.suspect:
-        return Lane.WISHED if watched.waiters else Lane.SUSPECTS
+        return Lane.WISHED if watched.wishes else Lane.SUSPECTS
     return Lane.URGENT if urgent else Lane.ROUTINE
 
 

@@ -138,7 +138,7 @@ class LibvirtHypervisor:
             self._status = ConnectionStatus(False, since, message, before.version, self._uri)
             _log.warning("%s", message)
         if before.connected:
-            self._deliver(DomainEvent(EventKind.DISCONNECTED))
+            self._deliver(DomainEvent(EventKind.DISCONNECTED, detail=message))
 
     def _deliver(self, event: DomainEvent) -> None:
         for callback in self._subscribers:
