@@ -11,19 +11,28 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nicmapd import agent, changes, domxml, join, probe
+from nicmapd import agent, changes, domxml, join, probe, shapes
 from nicmapd.config import AgentConfig
 from nicmapd.errors import AgentFailure, NotFound
 from nicmapd.logs import about
-from nicmapd.model import AgentState, Domain, GuestReply, Probe, VmEntry, VmRef
+from nicmapd.model import AgentState, Domain, GuestReply, Naming, Probe, Verdict, VmEntry, VmRef
 from nicmapd.numbers import Verified
-from nicmapd.ports import Hypervisor
+from nicmapd.ports import Clock, Hypervisor
 from nicmapd.text import printable
 
 _log = logging.getLogger(__name__)
 
 #: How often a pass begins to verify anew because names changed meanwhile.
 PROBE_ROUNDS = 3
+
+#: A guest whose answers take so many times `agent.timeout` in a pass is slow.
+SLOW_TIMEOUTS = 1.5
+
+#: Looking into a guest's sysfs may take so many times `agent.timeout` in a pass: a guest that answers each call just
+#: before its time-out would else hold a place for minutes. What is left then is for the next pass.
+LOOK_TIMEOUTS = 3
+
+_SLOWLY = "the guest answers slowly, and not all of its interfaces could be verified yet"
 
 #: What the agent must allow for looking into the guest's sysfs.
 _FILE_COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
@@ -55,7 +64,8 @@ class PassMemory:
     answered every time, which no guest does that is paused or off. `description` is of the XML that was read at
     `xml_at`, `config` its configuration, read at `config_at` (both in seconds, monotonic). Of both XML texts only
     digests are kept: with thousands of VMs the texts would be most of what the daemon has in memory. `reply` is the
-    digest of the last reply, and `inputs` what was made of it with if that was the reply of before, too.
+    digest of the last reply, and `inputs` what was made of it with if that was the reply of before, too. `slow`: in the
+    last pass it took the guest so long to answer that others should not stand behind it.
     """
 
     domain: Domain | None = None
@@ -72,6 +82,7 @@ class PassMemory:
     booted: bool = False
     reply: bytes = b""
     inputs: Inputs | None = None
+    slow: bool = False
 
     def domain_changed(self) -> None:
         """Something happened to the domain: libvirt is asked again what it is."""
@@ -118,7 +129,8 @@ class Answer:
 class _Looked:
     """What the guest shows, and what its sysfs said of it after the reply `asked`; `probing`: whether it says so.
 
-    `alone`: there was nothing to ask beside the reply.
+    `alone`: there was nothing to ask beside the reply. `left`: the names that nobody asked of because the time
+    for that was over.
     """
 
     reading: join.Reading
@@ -126,13 +138,19 @@ class _Looked:
     probes: Mapping[str, Probe]
     probing: bool
     alone: bool = True
+    left: tuple[str, ...] = ()
+
+
+class _TimeIsOver(Exception):
+    """This pass has looked into the guest for long enough."""
 
 
 class Interviewer:
     """Asks guests. Thread-safe as long as one guest is not asked twice at once."""
 
-    def __init__(self, hypervisor: Hypervisor, settings: AgentConfig) -> None:
+    def __init__(self, hypervisor: Hypervisor, settings: AgentConfig, clock: Clock) -> None:
         self._hypervisor = hypervisor
+        self._clock = clock
         #: May be exchanged: what is asked from then on goes by the new ones.
         self.settings = settings
 
@@ -157,13 +175,12 @@ class Interviewer:
         if probing:
             looked = self._probe(vm, description, reading, memory)
         matched = changes.match(old.nics if old else (), description.nics)
+        previous = [None if entry is None or memory.booted else entry.naming for entry in matched]
         joined, remembered = join.join(
-            looked.reading,
-            probes=looked.probes,
-            probing=looked.probing,
-            asked=looked.asked,
-            previous=[None if entry is None or memory.booted else entry.naming for entry in matched],
+            looked.reading, probes=looked.probes, probing=looked.probing, asked=looked.asked, previous=previous
         )
+        if looked.left:
+            joined = tuple(_held_back(one, looked, before) for one, before in zip(joined, previous, strict=True))
         # A guest at work never repeats itself: for it nothing is kept. What sysfs says is no part of the inputs.
         kept = inputs if memory.reply == repeated and looked.alone else None
         return Answer(joined, remembered, capabilities.version, looked.reading.reply.faults, kept)
@@ -189,14 +206,17 @@ class Interviewer:
         Names may change while we look, so the guest is asked again afterwards: what was learned under other names is
         thrown away, and asked anew a few times; then the next pass goes on.
         """
-        asked, probes, alone = reading.reply, dict[str, Probe](), True
+        asked, probes, alone, over = reading.reply, dict[str, Probe](), True, False
+        end = self._clock.monotonic() + LOOK_TIMEOUTS * self.settings.timeout
+        ask = self._until(vm, end)
         for _ in range(PROBE_ROUNDS):
             names = join.questions(reading, probes)
-            if not names:
+            if not names or over:
                 break
             alone = False
             try:
-                probes.update(self._look_at(vm, names, reading.reply, memory, contested=set(probes)))
+                found, over = _look_at(ask, names, reading.reply, memory, contested=set(probes))
+                probes.update(found)
             except AgentFailure as error:
                 if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
                     raise
@@ -208,24 +228,19 @@ class Interviewer:
             if not join.same_shape(reading.reply, again):
                 asked, probes = again, {}
             reading = join.Reading(description.nics, again, memory.join)
-        return _Looked(reading, asked, probes, probing=True, alone=alone)
+            over = over or self._clock.monotonic() >= end
+        left = join.questions(reading, probes) if over else ()
+        return _Looked(reading, asked, probes, probing=True, alone=alone, left=left)
 
-    def _look_at(
-        self, vm: VmRef, names: Sequence[str], reply: GuestReply, memory: PassMemory, *, contested: Collection[str]
-    ) -> dict[str, Probe]:
-        """What sysfs says of `names`. Where two seem to be one device the number of either tells nothing new."""
-        plain = [name for name in names if name not in contested]
-        found = memory.verified.look(
-            plain,
-            reply,
-            memory.join,
-            ask=lambda command: self._command(vm, command),
-            probe=lambda name: self._probe_one(vm, name, contested=False),
-        )
-        return found | {name: self._probe_one(vm, name, contested=True) for name in names if name in contested}
+    def _until(self, vm: VmRef, end: float) -> probe.Ask:
+        """Asks that guest, and raises `_TimeIsOver` from `end` on (seconds, monotonic)."""
 
-    def _probe_one(self, vm: VmRef, name: str, *, contested: bool) -> Probe:
-        return probe.probe_interface(lambda command: self._command(vm, command), name, contested=contested)
+        def ask(command: str) -> str:
+            if self._clock.monotonic() >= end and not probe.closes(command):
+                raise _TimeIsOver
+            return self._command(vm, command)
+
+        return ask
 
     def look_closer(self, vm: VmRef, failure: AgentFailure) -> AgentFailure:
         """Newer agents refuse a command with the same words whether it is disabled or the guest is frozen: ask."""
@@ -237,3 +252,48 @@ class Interviewer:
         except (AgentFailure, NotFound):
             pass  # what we had is what we know
         return failure
+
+
+def _look_at(
+    ask: probe.Ask, names: Sequence[str], reply: GuestReply, memory: PassMemory, *, contested: Collection[str]
+) -> tuple[dict[str, Probe], bool]:
+    """What sysfs says of `names`, as far as the time allows, and whether that was over.
+
+    Where two names seem to be one device the number of either tells nothing new.
+    """
+    found: dict[str, Probe] = {}
+
+    def look(name: str) -> Probe:
+        found[name] = probe.probe_interface(ask, name, contested=name in contested)
+        return found[name]
+
+    try:
+        plain = [name for name in names if name not in contested]
+        found |= memory.verified.look(plain, reply, memory.join, ask=ask, probe=look)
+        for name in names:
+            if name in contested:
+                look(name)
+    except _TimeIsOver:
+        return found, True
+    return found, False
+
+
+def _held_back(one: join.JoinedNic, looked: _Looked, before: Naming | None) -> join.JoinedNic:
+    """What may be said of a NIC where the guest was not asked everything: of two interfaces at its place, which are the
+    master of a failover pair and its standby, only the wrong one may have been asked."""
+    naming = one.naming
+    if naming.verdict is not Verdict.NAMED:
+        doubted = naming.candidates or looked.left  # what is not seen may be any of them
+        return replace(one, naming=replace(naming, reason=_SLOWLY)) if {*doubted} & {*looked.left} else one
+    macs = {one.nic.mac, one.nic.current_mac} - {None}
+    believed = looked.reading.proved(looked.probes).probes
+    others = {
+        each.name
+        for each in looked.reading.interfaces
+        if each.mac in macs and each.name not in believed and shapes.linux_name(each.name)
+    }
+    proved_before = before is not None and before.name == naming.name and naming.name not in looked.probes
+    if not others or proved_before:
+        return one
+    candidates = tuple(sorted(others | {naming.name or ""}))
+    return join.JoinedNic(one.nic, Naming(Verdict.AMBIGUOUS, reason=_SLOWLY, candidates=candidates), None)

@@ -22,18 +22,29 @@ _FAILING = frozenset({AgentState.UNRESPONSIVE, AgentState.BUSY, AgentState.BAD_R
 _POLLED = frozenset({AgentState.OK, AgentState.FROZEN, AgentState.UNKNOWN})
 
 
+#: So many quick answers in a row, and a guest that was slow once is trusted again.
+QUICK_PASSES = 3
+
+
 @dataclass(slots=True)
 class Pace:
-    """The poll state of one VM. Moments are seconds of `Clock.monotonic`."""
+    """The poll state of one VM. Moments are seconds of `Clock.monotonic`. `probation`: quick answers that it still owes
+    since it was slow."""
 
     settings: PollConfig
     failures: int = 0
+    probation: int = 0
     settling: list[float] = field(default_factory=list)
     doubted: list[float] = field(default_factory=list)
 
     @property
     def suspect(self) -> bool:
-        """Whether its calls may hang: suspects share one lane, so that nobody waits behind them."""
+        """Whether its calls may take long: suspects share one lane, so that nobody waits behind them."""
+        return self.failing or self.probation > 0
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last call failed, so that it is asked ever more seldom."""
         return self.failures > 0
 
     def disturbed(self, now: float) -> None:
@@ -54,14 +65,15 @@ class Pace:
         """The agent opened its channel again: what it did before counts no more."""
         self.failures = 0
 
-    def after(self, outcome: Outcome, now: float) -> float:
-        """Seconds from `now` until the next look."""
+    def after(self, outcome: Outcome, now: float, *, slow: bool = False) -> float:
+        """Seconds from `now` until the next look. `slow`: the guest took its time for its answers."""
         if outcome.agent in _FAILING:
             self.failures += 1
             self.settling.clear()
             wait: float = self.settings.interval * 2 ** min(self.failures - 1, 32)
             return min(self.settings.backoff_max, wait)
         self.failures = 0
+        self.probation = QUICK_PASSES if slow else max(0, self.probation - 1)
         # A little early, never late, and each a little different: guests do not stay in step.
         wait = self.settings.interval * random.uniform(0.9, 1.0)
         if outcome.agent not in _POLLED:

@@ -60,6 +60,11 @@ def probe_interface(ask: Ask, name: str, *, contested: bool = False) -> Probe:
         return Probe()
 
 
+def closes(command: str) -> bool:
+    """Whether a command of this module closes a file: that is owed, whatever hurry there is."""
+    return command.startswith('{"execute": "guest-file-close"')
+
+
 def read_file(ask: Ask, path: str) -> str | None:
     """The first `MAX_BYTES` of a text file in the guest; None if it cannot be read. Raises `AgentFailure`."""
     try:

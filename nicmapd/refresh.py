@@ -20,7 +20,7 @@ from nicmapd.causes import Causes
 from nicmapd.config import AgentConfig
 from nicmapd.entries import Entries, Heard
 from nicmapd.errors import AgentFailure, Invalid, NotFound, Unavailable, without_frames
-from nicmapd.interview import Answer, Interviewer, PassMemory, digest
+from nicmapd.interview import SLOW_TIMEOUTS, Answer, Interviewer, PassMemory, digest
 from nicmapd.keeper import Keeper
 from nicmapd.logs import about
 from nicmapd.model import (
@@ -67,7 +67,7 @@ class Refresher:
         self._board = board
         self._clock = clock
         self._settings = settings
-        self._interviewer = Interviewer(hypervisor, settings)
+        self._interviewer = Interviewer(hypervisor, settings, clock)
         self._entries = Entries(hypervisor.host, new_id=new_id)
         self._causes = causes or Causes()
         self._xml_seconds = xml_seconds
@@ -100,6 +100,7 @@ class Refresher:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
         told: tuple[Change, ...] = ()
+        memory.slow = False
         try:
             remembered = memory.domain is not None
             domain, description = self._look(vm.uuid, memory)
@@ -215,6 +216,7 @@ class Refresher:
         self, domain: Domain, description: domxml.DomainDescription, memory: PassMemory
     ) -> tuple[Answer | None, AgentFailure | None]:
         """The guest's answer, or why there is none. Raises `NotFound`."""
+        begun = self._clock.monotonic()
         try:
             return self._interviewer.ask(domain, description, self._board.entry(domain.vm.uuid), memory), None
         except AgentFailure as error:
@@ -222,6 +224,8 @@ class Refresher:
             if failure.state == AgentState.DISABLED:
                 memory.disabled = failure
             return None, failure
+        finally:
+            memory.slow = self._clock.monotonic() - begun > SLOW_TIMEOUTS * self._settings.timeout
 
     # -- what follows from both
 

@@ -17,6 +17,7 @@ from nicmapd.board import Board
 from nicmapd.compare import Comparer
 from nicmapd.config import Config
 from nicmapd.errors import NicmapError, Unavailable, without_frames
+from nicmapd.interview import LOOK_TIMEOUTS
 from nicmapd.keeper import Keeper
 from nicmapd.lanes import Lanes
 from nicmapd.logs import about
@@ -38,9 +39,11 @@ FLUSH_SECONDS = 60
 STORE_RETRY_SECONDS = 5
 #: Seconds between prunings of the history.
 PRUNE_SECONDS = 3600
-#: A VM that waits longer than this while no pass at all finishes means that the passes are stuck: one call may take
-#: 5 s of synchronising, its time-out, and 30 s for a lock that another client holds.
-OVERDUE_SECONDS = 45
+#: A VM that waits longer than this, and so many times `agent.timeout`, while no pass at all finishes means that the
+#: passes are stuck: one may take 5 s of synchronising and 30 s for a lock that another client holds; for the reply, and
+#: for looking into the guest, as long as interview.py allows.
+OVERDUE_SECONDS = 40
+OVERDUE_TIMEOUTS = 1 + LOOK_TIMEOUTS
 #: Weight of the newest pass in the running mean of how late passes start.
 _LAG_WEIGHT = 0.1
 
@@ -349,7 +352,7 @@ class Watcher:
             level = logging.INFO if outcome.changes else logging.DEBUG
             _log.log(level, "%s", outcome.sentence, extra=about(outcome.vm, outcome.changes))
             watched.vm = outcome.vm
-            delay = watched.pace.after(outcome, now)
+            delay = watched.pace.after(outcome, now, slow=watched.memory.slow)
             if outcome.gone and not watched.again and not watched.wishes:
                 del self._watched[uuid]
                 self._timers.cancel(uuid)
@@ -374,14 +377,15 @@ class Watcher:
         waiting = [watched.queued_at for watched in self._watched.values() if watched.queued_at is not None]
         age = None if self._last_finished is None else now - self._last_finished
         late = max((now - queued for queued in waiting), default=0.0)
+        limit = OVERDUE_SECONDS + OVERDUE_TIMEOUTS * self._config.agent.timeout
         return WatchStatus(
             last_pass_age=age,
             passes=self._passes,
             queue=len(waiting) + len(self._in_flight),
             interval=self._config.poll.interval + self._lag,
             lateness=late,
-            suspects=frozenset(uuid for uuid, watched in self._watched.items() if watched.pace.suspect),
-            overdue=self._hypervisor.status().connected and late > OVERDUE_SECONDS and (age or late) > OVERDUE_SECONDS,
+            suspects=frozenset(uuid for uuid, watched in self._watched.items() if watched.pace.failing),
+            overdue=self._hypervisor.status().connected and late > limit and (age or late) > limit,
         )
 
     @property

@@ -38,6 +38,16 @@ def test_suspects_have_one_place_and_one_more_for_who_is_asked_for(
     assert order(filled(places), suspects) == expected
 
 
+def test_events_without_end_do_not_hold_up_whose_turn_it_is() -> None:
+    lanes = Lanes(4)
+    for number in range(10):
+        lanes.put(f"urgent{number}", Lane.URGENT)
+    for name in ("a", "b", "c"):
+        lanes.put(name, Lane.ROUTINE)
+    found = order(lanes, 0)
+    assert [found.index(name) for name in ("a", "b", "c")] == [4, 9, 12]
+
+
 def test_within_a_lane_the_first_comes_first() -> None:
     lanes = Lanes(4)
     for uuid in ("a", "b", "c"):

@@ -6,7 +6,7 @@ import pytest
 
 from nicmapd.config import PollConfig
 from nicmapd.model import AgentState, Outcome, VmRef
-from nicmapd.pace import SETTLING, Pace
+from nicmapd.pace import QUICK_PASSES, SETTLING, Pace
 
 VM = VmRef("00000000-0000-0000-0000-000000000001", "web1")
 
@@ -84,3 +84,23 @@ def test_guests_that_answer_are_not_followed_closely_because_libvirt_came(pace: 
     pace.libvirt_came(100.0)
     assert pace.after(outcome(AgentState.OK), 100.0) >= 9
     assert pace.after(outcome(AgentState.OFF), 100.0) == 60
+
+
+def test_a_slow_guest_is_a_suspect_until_it_was_quick_three_times_and_is_asked_as_often(pace: Pace) -> None:
+    assert pace.after(outcome(AgentState.OK), 0, slow=True) <= 10
+    assert pace.suspect
+    assert not pace.failing
+    for _ in range(QUICK_PASSES - 1):
+        pace.after(outcome(AgentState.OK), 0)
+    assert pace.suspect, "who is quick every other time is not trusted"
+    pace.after(outcome(AgentState.OK), 0, slow=True)
+    for _ in range(QUICK_PASSES):
+        assert pace.suspect
+        pace.after(outcome(AgentState.OK), 0)
+    assert not pace.suspect
+
+
+def test_a_slow_guest_whose_agent_connects_again_is_no_less_slow(pace: Pace) -> None:
+    pace.after(outcome(AgentState.OK), 0, slow=True)
+    pace.reconnected()
+    assert pace.suspect

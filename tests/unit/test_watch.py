@@ -21,7 +21,7 @@ from nicmapd.keeper import Keeper
 from nicmapd.logs import MAP_CHANGED
 from nicmapd.meter import Meter
 from nicmapd.model import AgentState, DomainState
-from nicmapd.ports import EventKind
+from nicmapd.ports import Clock, EventKind
 from nicmapd.refresh import Refresher
 from nicmapd.watch import Watcher
 from tests.fakes.brittle import BrittleStore
@@ -52,8 +52,10 @@ class Running:
 
 
 @asynccontextmanager
-async def watching(hypervisor: FakeHypervisor, config: Config = SLOW) -> AsyncIterator[Running]:
-    clock = SystemClock()
+async def watching(
+    hypervisor: FakeHypervisor, config: Config = SLOW, *, clock: Clock | None = None
+) -> AsyncIterator[Running]:
+    clock = clock or SystemClock()
     board, store = Board(clock), BrittleStore(host=hypervisor.host)
     keeper = Keeper(store, board, clock=clock)
     numbers = itertools.count()
