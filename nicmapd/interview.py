@@ -193,9 +193,17 @@ class Interviewer:
         return self._hypervisor.agent_command(vm.uuid, command, timeout=self.settings.timeout)
 
     def _capabilities(self, vm: VmRef, memory: PassMemory) -> agent.Capabilities:
-        """What this agent can do, asked once for each time that it connects."""
+        """What this agent can do, asked once for each time that it connects. If it will not say: nothing beyond
+        its interfaces."""
         if memory.capabilities is None:
-            memory.capabilities = agent.parse_info(self._command(vm, agent.INFO_REQUEST))
+            try:
+                memory.capabilities = agent.parse_info(self._command(vm, agent.INFO_REQUEST))
+            except AgentFailure as error:
+                if error.state not in (AgentState.DISABLED, AgentState.BAD_REPLY):
+                    raise
+                name = printable(vm.name)
+                _log.info("%s: the agent does not say what it can do: %s", name, error.message, extra=about(vm))
+                memory.capabilities = agent.Capabilities()
         return memory.capabilities
 
     def _probe(
