@@ -46,6 +46,9 @@ CONFIG_SECONDS = 60.0
 #: starts and stops; of a link or network that was changed it tells nobody, and this is how late that may be seen.
 XML_SECONDS = 1.0
 
+#: How often a pass begins anew because NICs came or went while the guest was asked.
+NIC_ROUNDS = 3
+
 
 class Refresher:
     """Runs passes. Thread-safe as long as two passes over one VM never run at once (watch.py sees to that)."""
@@ -99,34 +102,56 @@ class Refresher:
     def run(self, vm: VmRef, memory: PassMemory) -> Outcome:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
-        told: tuple[Change, ...] = ()
+        told: list[Change] = []
         memory.slow = False
         try:
+            heard, asked = self._hear(vm, memory, told)
+        except NotFound:
+            return self._remove(vm, started)
+        answer = heard.answer
+        old = self._board.entry(vm.uuid)
+        if old is not None and answer is not None and answer.same:
+            entry = old
+        else:
+            last_success = functools.partial(self._last_success, vm.uuid)
+            entry = self._entries.after(old, heard, self._clock.now(), last_success=last_success)
+        self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
+        outcome = self._settle(old, entry, tuple(told), asked=asked, answered=answer is not None, started=started)
+        memory.follow(heard.domain, answer)
+        return outcome
+
+    def _hear(self, vm: VmRef, memory: PassMemory, told: list[Change]) -> tuple[Heard, bool]:
+        """What libvirt and the guest say of the same NICs, and whether the guest was asked. What is made known
+        meanwhile is added to `told`. Raises `NotFound`, `Unavailable`.
+
+        A guest may take seconds for its answer. If another NIC is in a slot by then, its name is not that of the NIC
+        which was there before: so the guest is asked anew.
+        """
+        for _ in range(NIC_ROUNDS):
             remembered = memory.domain is not None
             domain, description = self._look(vm.uuid, memory)
             failure = self._reason_not_to_ask(domain, description, memory)
             answer, asked = None, failure is None
             if asked:
-                told = self._tell_host_side(domain, description, memory)
+                told += self._tell_host_side(domain, description, memory)
                 answer, failure = self._ask(domain, description, memory)
             if answer is None and (asked or remembered):
                 # Nothing proves that it still runs, and what libvirt said of it may be seconds old by now.
                 memory.domain = None
                 domain, description = self._look(vm.uuid, memory)
                 failure = self._reason_not_to_ask(domain, description, memory) or failure
-        except NotFound:
-            return self._remove(vm, started)
-        old = self._board.entry(vm.uuid)
-        if old is not None and answer is not None and answer.same:
-            entry = old
-        else:
-            heard = Heard(domain, description, memory.config, answer, failure)
-            last_success = functools.partial(self._last_success, vm.uuid)
-            entry = self._entries.after(old, heard, self._clock.now(), last_success=last_success)
-        self._note_contact(vm.uuid, started, asked=asked, answered=answer is not None)
-        outcome = self._settle(old, entry, told, asked=asked, answered=answer is not None, started=started)
-        memory.follow(domain, answer)
-        return outcome
+            if answer is None or not self._outdated(vm.uuid, description, answer, memory):
+                return Heard(domain, description, memory.config, answer, failure), asked
+        raise Unavailable(f"the NICs of {printable(vm.name)} change faster than its guest answers")
+
+    def _outdated(self, uuid: str, description: domxml.DomainDescription, answer: Answer, memory: PassMemory) -> bool:
+        """Whether libvirt has other NICs than those that the guest was asked for. Asked only if it gives new names."""
+        if answer.same or not _new_names(self._board.entry(uuid), answer):
+            return False
+        if digest(self._hypervisor.domain_xml(uuid)) == memory.xml_digest:
+            return False
+        memory.domain = None
+        return self._look(uuid, memory)[1].nics != description.nics
 
     # -- what libvirt says
 
@@ -298,6 +323,13 @@ class Refresher:
             gone=True,
             seconds=self._clock.monotonic() - started,
         )
+
+
+def _new_names(old: VmEntry | None, answer: Answer) -> bool:
+    """Whether a NIC has a name, or a MAC in the guest, that the map does not have yet."""
+    known = {(one.nic, one.naming.name, one.naming.guest_mac) for one in old.nics} if old is not None else set()
+    new = ((one.nic, one.naming.name, one.naming.guest_mac) for one in answer.joined if one.naming.name is not None)
+    return any(one not in known for one in new)
 
 
 def _with_mac(nic: HostNic, used: Mapping[str, str]) -> HostNic:
