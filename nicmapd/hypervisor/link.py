@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ KEEPALIVE_COUNT = 3
 
 #: How long a close waits for a call in flight: longer than libvirt waits for a domain's lock (30 s).
 DRAIN_SECONDS = 40.0
+
+#: Seconds until libvirt's event loop is run again after it failed.
+LOOP_PAUSE = 1.0
 
 _loop_lock = threading.Lock()
 _loop_started = False
@@ -47,8 +51,13 @@ def start_event_loop() -> None:
 
 
 def _run_event_loop() -> None:
+    """Runs for ever: without it no event comes, and each connection is lost for want of an answer to its keepalive."""
     while True:
-        libvirt.virEventRunDefaultImpl()
+        try:
+            libvirt.virEventRunDefaultImpl()
+        except libvirt.libvirtError as error:
+            _log.error("libvirt's event loop failed, it goes on in %g s: %s", LOOP_PAUSE, describe(error))
+            time.sleep(LOOP_PAUSE)  # there is nothing to wait for: what failed is the waiting
 
 
 def describe(error: libvirt.libvirtError) -> str:
