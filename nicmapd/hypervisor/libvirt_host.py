@@ -149,7 +149,7 @@ class LibvirtHypervisor:
     def domains(self) -> Sequence[Domain]:
         link = self._link
         if link is None:
-            raise Unavailable(self._status.message)
+            raise self._without_link()
         try:
             with link.use() as connection:
                 return _list_domains(connection)
@@ -193,11 +193,20 @@ class LibvirtHypervisor:
                 if smells_of_loss(error) and not line.alive():
                     self._lose_if_dead("a call failed")
                 raise Unavailable(words) from error
+            except UnicodeDecodeError as error:  # of the binding
+                raise Unavailable(f"cannot {what} domain {uuid}: the answer is not UTF-8") from error
 
     def _line(self) -> AbstractContextManager[Line]:
         if self._link is None:
-            raise Unavailable(self._status.message)
+            raise self._without_link()
         return self._lines.line()
+
+    def _without_link(self) -> Unavailable:
+        """Why there is no connection. At the stop the status still says that there is one."""
+        if self._stopping.is_set():
+            return Unavailable("nicmapd is stopping")
+        status = self._status
+        return Unavailable("the connection to libvirt is being closed" if status.connected else status.message)
 
     def _lose_if_dead(self, reason: str) -> bool:
         """A line broke: whether libvirt does not answer on the connection for events either, and is away."""
@@ -215,6 +224,8 @@ class LibvirtHypervisor:
                 return line.call(uuid, lambda domain: _ask(domain, command, max(1, timeout)))
             except libvirt.libvirtError as error:
                 raise self._agent_error(error, line_alive=not smells_of_loss(error) or line.alive()) from error
+            except UnicodeDecodeError as error:  # the binding makes a str of whatever the guest has sent
+                raise AgentFailure(f"the agent's reply is not UTF-8 ({error.reason})", state="bad_reply") from error
 
     def _agent_error(self, error: libvirt.libvirtError, *, line_alive: bool) -> NicmapError:
         """What a failed agent call means. A guest can cause errors that look like a lost connection: so the other
