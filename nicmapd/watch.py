@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from nicmapd.aside import Aside
 from nicmapd.board import Board
 from nicmapd.compare import Comparer
 from nicmapd.config import Config
@@ -72,7 +73,7 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         self._timers = Timers()
         self._pool = ThreadPoolExecutor(config.agent.concurrency, thread_name_prefix="pass")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._writer = Aside()
         self._watched: dict[str, Watched] = {}
         self._lanes = Lanes(config.agent.concurrency)
         self._in_flight: set[str] = set()
@@ -123,16 +124,15 @@ class Watcher:
         self._refuse_all("nicmapd is stopping")
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._comparer.stop()
-        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._writer.stop()
 
     def _refuse_all(self, reason: str) -> None:
         for watched in self._watched.values():
             watched.refuse(reason)
 
     def _aside(self, work: Callable[[], object]) -> None:
-        """Runs work for the store in a thread of its own: a disk that hangs holds up neither passes nor comparisons."""
         if not self._stopping:
-            self._writer.submit(work)
+            self._writer.run(work)
 
     # -- what happens outside
 
