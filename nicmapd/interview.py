@@ -65,7 +65,8 @@ class PassMemory:
     `xml_at`, `config` its configuration, read at `config_at` (both in seconds, monotonic). Of both XML texts only
     digests are kept: with thousands of VMs the texts would be most of what the daemon has in memory. `reply` is the
     digest of the last reply, and `inputs` what was made of it with if that was the reply of before, too. `slow`: in the
-    last pass it took the guest so long to answer that others should not stand behind it.
+    last pass it took the guest so long to answer that others should not stand behind it. `silent_at`: when it was
+    given up in the last pass, if it was.
     """
 
     domain: Domain | None = None
@@ -83,6 +84,7 @@ class PassMemory:
     reply: bytes = b""
     inputs: Inputs | None = None
     slow: bool = False
+    silent_at: float | None = None
 
     def domain_changed(self) -> None:
         """Something happened to the domain: libvirt is asked again what it is."""

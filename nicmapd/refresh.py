@@ -103,7 +103,7 @@ class Refresher:
         """One pass. Raises `Unavailable` if libvirt is away (nothing is changed then)."""
         started = self._clock.monotonic()
         told: list[Change] = []
-        memory.slow = False
+        memory.slow, memory.silent_at = False, None
         try:
             heard, asked = self._hear(vm, memory, told)
         except NotFound:
@@ -248,6 +248,8 @@ class Refresher:
             failure = without_frames(self._interviewer.look_closer(domain.vm, error))
             if failure.state == AgentState.DISABLED:
                 memory.disabled = failure
+            if failure.state == AgentState.UNRESPONSIVE:
+                memory.silent_at = self._clock.monotonic()
             return None, failure
         finally:
             memory.slow = self._clock.monotonic() - begun > SLOW_TIMEOUTS * self._settings.timeout

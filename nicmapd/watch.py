@@ -324,6 +324,8 @@ class Watcher:
             self._comparer.looked_at(watched.vm.uuid)
         if outcome is not None and outcome.agent is AgentState.UNKNOWN and not self._stopping:
             watched.wishes, watched.heard = [*watched.heard, *watched.wishes], []  # the next pass is theirs: met only
+        else:
+            watched.join()
         heard, watched.heard = watched.heard, []
         if not self._stopping:
             self._finish(watched, outcome)

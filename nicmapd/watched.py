@@ -17,6 +17,9 @@ from nicmapd.ports import DomainEvent, EventKind
 #: What a wish may take beside the guest's time-outs.
 WISH_SECONDS = 26.0
 
+#: A guest that answers at all does so within this; less silence than that while somebody waits proves nothing.
+SILENCE_SECONDS = 1.0
+
 
 class Forget(IntEnum):
     """What an event says of the next pass's memory; the greater includes the less."""
@@ -64,6 +67,19 @@ class Watched:
     following: float | None = None
     wishes: list[Wish] = field(default_factory=list)
     heard: list[Wish] = field(default_factory=list)
+
+    def join(self) -> None:
+        """Lets those wishes share the running pass which had waited for `SILENCE_SECONDS` when its guest was given up.
+
+        The call that was under way when they came would have brought them an answer, had there been one; another one
+        after it would take them as long again. An event since tells of a guest that may answer now.
+        """
+        silent_at = self.memory.silent_at
+        if silent_at is None or self.told_at is not None:
+            return
+        joined = [wish for wish in self.wishes if silent_at - wish.since >= SILENCE_SECONDS]
+        self.heard += joined
+        self.wishes = [wish for wish in self.wishes if wish not in joined]
 
     def refuse(self, reason: str) -> None:
         """Tells all who wait, also for the running pass, that there will be no answer."""

@@ -10,19 +10,21 @@ import pytest
 
 from nicmapd import watch
 from nicmapd.config import AgentConfig
-from nicmapd.errors import Unavailable
+from nicmapd.errors import AgentFailure, Unavailable
+from nicmapd.model import Outcome
 from nicmapd.ports import EventKind
-from nicmapd.watched import wish_seconds
-from tests.fakes.hypervisor import FakeHypervisor
+from nicmapd.watched import SILENCE_SECONDS, wish_seconds
+from tests.fakes.hypervisor import FakeHypervisor, FakeVm
+from tests.unit.test_slow_guests import MovedClock
 from tests.unit.test_watch import SLOW, Running, run, until, watching
 
 #: One pass at a time, over guests that may hang for long.
 ONE = replace(SLOW, agent=AgentConfig(timeout=30, concurrency=1))
 
 
-async def asked(running: Running, uuid: str) -> asyncio.Task[object]:
+async def asked(running: Running, uuid: str) -> asyncio.Task[Outcome]:
     """A wish that has been taken in."""
-    wish: asyncio.Task[object] = asyncio.create_task(running.watcher.refresh(uuid))
+    wish: asyncio.Task[Outcome] = asyncio.create_task(running.watcher.refresh(uuid))
     await asyncio.sleep(0)
     return wish
 
@@ -86,6 +88,57 @@ async def test_the_stop_answers_who_waits_for_a_hung_guest() -> None:
         with pytest.raises(Unavailable, match="stopping"):
             await running.watcher.refresh(vm.uuid)
         release.set()
+
+
+class _GivenUp(FakeHypervisor):
+    """A call to a guest with `hang` waits for that, and ends with `failure`."""
+
+    def _answer(self, vm: FakeVm, request: dict[str, object], timeout: int) -> str:
+        if vm.hang is None:
+            return super()._answer(vm, request, timeout)
+        vm.calls.append(str(request["execute"]))
+        assert vm.hang.wait(10)
+        assert vm.failure is not None
+        raise vm.failure
+
+
+@pytest.mark.parametrize(
+    ("waited", "state", "event", "shares"),
+    [
+        (SILENCE_SECONDS, "unresponsive", False, True),
+        (SILENCE_SECONDS / 2, "unresponsive", False, False),
+        (SILENCE_SECONDS, "unresponsive", True, False),
+        (SILENCE_SECONDS, "bad_reply", False, False),
+    ],
+)
+def test_who_asks_for_a_guest_that_is_silent_just_now_does_not_wait_for_it_twice(
+    *, waited: float, state: str, event: bool, shares: bool
+) -> None:
+    @run
+    async def asking() -> None:
+        hypervisor = _GivenUp()
+        vm = hypervisor.add("vm")
+        clock, release = MovedClock(), threading.Event()
+        async with watching(hypervisor, ONE, clock=clock) as running:
+            hypervisor.connect()
+            await until(lambda: running.names(vm.uuid) == ["eth0"])
+            vm.failure, vm.hang, calls = AgentFailure("no answer", state=state), release, len(vm.calls)
+            first = await asked(running, vm.uuid)
+            await until(lambda: len(vm.calls) > calls)
+            second = await asked(running, vm.uuid)
+            if event:
+                hypervisor.event(EventKind.AGENT, vm, "connected")
+                await asyncio.sleep(0)
+            clock.move(waited)
+            vm.hang = again = threading.Event()
+            release.set()
+            assert not (await asyncio.wait_for(first, 5)).answered
+            await until(lambda: len(vm.calls) == calls + 2)  # it is asked once more all the same
+            assert second.done() is shares
+            again.set()
+            assert not (await asyncio.wait_for(second, 5)).answered
+
+    asking()
 
 
 def test_a_wish_has_an_end_and_leaves_the_map_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
