@@ -99,6 +99,7 @@ async def test_after_each_connect_the_map_is_whole_only_once_it_was_compared() -
         hypervisor.gate.clear()
         new = hypervisor.add("defined meanwhile")
         hypervisor.connect()
+        await until(lambda: not running.watcher.synced)
         await until(lambda: running.watcher.status().queue >= 1)
         assert not running.watcher.synced
         hypervisor.gate.set()
