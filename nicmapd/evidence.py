@@ -41,13 +41,15 @@ class Memory:
 
     `known`: by interface name. `held`: NICs whose name was kept once over a reply without their MAC. The others count
     only where nothing can be probed: `holders`, the interface that each NIC was when that was last certain; `lost`,
-    NICs whose interface can no longer be told from others.
+    NICs whose interface can no longer be told from others; `ages`, for how many replies the MAC of each NIC has been in
+    the XML (claims.py counts them).
     """
 
     known: Mapping[str, Known] = field(default_factory=dict)
     held: frozenset[NicKey] = frozenset()
     holders: Mapping[NicKey, Sight] = field(default_factory=dict)
     lost: frozenset[NicKey] = frozenset()
+    ages: Mapping[str, int] = field(default_factory=dict)
 
     def after_reconnect(self) -> Memory:
         """What is left when the agent has connected anew: the guest may have restarted its network, or itself.

@@ -162,7 +162,7 @@ def _remember(case: Case, decided: Sequence[Decision], *, fresh: Mapping[str, bo
     for decision in decided:
         if decision.kept is not None and decision.kept.name in case.memory.known:
             known[str(decision.kept.name)] = case.memory.known[str(decision.kept.name)]
-    return Memory(known, kept, *_holders(case, decided, known))
+    return Memory(known, kept, *_holders(case, decided, known), claims.ages(case.nics, case.memory))
 
 
 def _last(sight: Sight, known: Mapping[str, Known]) -> Sight:

@@ -65,11 +65,11 @@ def booted(before: Mapping[Hashable, Sight], now: Mapping[str, Sight]) -> bool:
 class Course:
     """The readings of one step, from what was seen before to the interfaces that a reply shows now.
 
-    `before` is keyed by anything that tells its interfaces apart, those of the last reply first; `now` holds each name
-    once. An interface may have
+    `before` is keyed by anything that tells its interfaces apart; `now` holds each name once. An interface may have
     another name or another MAC now if `renames(old, new)` does not forbid it, and both at once only if it is one of
     `devices` (keys) and comes to a MAC or name of those that matter (`macs`, or the name of a device). `pushers` are
-    those of them that may have taken the place of an interface which seems unchanged.
+    those of them that may have taken the place of an interface which seems unchanged. `away` are the keys of what the
+    last reply did not show: it may as well have stayed away, and moves nothing that was there.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Course:
         devices: Collection[Hashable] = (),
         pushers: Collection[Hashable] = (),
         macs: Collection[str] = (),
+        away: Collection[Hashable] = (),
     ) -> None:
         self._before = before
         self._now = now
@@ -101,9 +102,15 @@ class Course:
         self._stayed = frozenset(self._place)
         self._roaming = {key for key in devices if key in self._strays}
         self._edges: dict[Hashable, list[str]] = {}
-        for key in sorted(self._strays, key=lambda each: (before[each].name, before[each].mac or "", repr(each))):
+        self._away = {key for key in away if key in self._strays}
+        for key in sorted(self._strays - self._away, key=self._order):
             self._seat(key, set())
+        for key in sorted(self._away, key=self._order):
+            self._seat(key, set(self._holder))  # only where nothing is that was there before
         self._unsettled: set[Hashable] | None = None
+
+    def _order(self, key: Hashable) -> tuple[str, str, str]:
+        return self._before[key].name, self._before[key].mac or "", repr(key)
 
     def _same(self, one: Sight) -> bool:
         now = self._now.get(one.name)
@@ -171,9 +178,11 @@ class Course:
         return self._may_leave(mobile) | self._in_cycles(mobile) if mobile else set()
 
     def _may_leave(self, mobile: Mapping[Hashable, list[str]]) -> set[Hashable]:
-        """Those that may be at a place which this reading leaves free, or next to one that may go there."""
-        leaving = {key for key, names in mobile.items() if any(name not in self._holder for name in names)}
-        return leaving | self._pushing(mobile, leaving)
+        """Those that may be at a place which another reading leaves free, or next to one that may go there."""
+        free = {name for names in mobile.values() for name in names if self._holder.get(name) in (None, *self._away)}
+        leaving = {key for key, names in mobile.items() if not free.isdisjoint(names)}
+        left = {self._holder[name] for name in free if name in self._holder}  # of what may not have come back at all
+        return leaving | left | self._pushing(mobile, leaving)
 
     def _pushing(self, mobile: Mapping[Hashable, list[str]], targets: set[Hashable]) -> set[Hashable]:
         """Those that may take the place of one of `targets`, or of one that may, and so on."""

@@ -205,8 +205,54 @@ class Walk:
             self.look(racing=self.auto and self.random.random() < 0.3)
 
 
+class PlugWalk(Walk):
+    """Without probes, and with NICs that are plugged, unplugged, or plugged together with something else that happens.
+
+    Some are out of sight from the start. The MAC of those is given to nothing but to NICs that are known: who bears it
+    first is taken for the NIC.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, probe="never")
+        self.seen: set[str] = set()
+
+    def happen(self) -> None:
+        if self.random.random() > 0.3:
+            super().happen()
+            return
+        moves: list[Callable[[], object]] = [self.random.choice((self.plug, self.plug, self.unplug))]
+        if moves == [self.plug] and self.random.random() < 0.5:
+            others = (self.hide, self.hide, self.show, self.rename, self.swap_names, self.swap_macs, self.unplug)
+            moves.append(self.random.choice(others))
+        for move in self.random.sample(moves, len(moves)):
+            move()
+            self.log.append(f"{getattr(move, '__name__', move)}: {self.state()}")
+
+    def plug(self) -> None:
+        if len(self.guest.devices) < 7:
+            self.guest.do_plug()
+            self.guest.links[-1].count(self.random.randint(1, 3000), sent=self.random.randint(0, 3000))
+            self.guest.links[-1].hidden = self.random.random() < 0.15
+
+    def mac(self) -> str:
+        unseen = {device.mac for device in self.guest.devices} - self.seen
+        return next(mac for mac in iter(super().mac, None) if mac not in unseen)
+
+    def set_mac(self) -> None:
+        for link in self.some(self.guest.shown()):
+            known = link.device is not None and link.device.mac in self.seen
+            self.guest.do_set_mac(link, super().mac() if known else self.mac())
+
+    def look(self, *, racing: bool) -> None:
+        super().look(racing=racing)
+        self.seen |= {link.mac for link in self.guest.shown() if link.device is not None}
+
+
 def walk(seed: int, *, probe: str) -> None:
-    course = Walk(seed, probe=probe)
+    live(seed, Walk(seed, probe=probe))
+
+
+def live(seed: int, course: Walk) -> None:
     try:
         course.run()
     except AssertionError:
@@ -224,3 +270,9 @@ def test_with_probes_every_name_is_right_and_none_is_missing(block: int) -> None
 def test_without_probes_no_name_is_wrong(block: int) -> None:
     for seed in range(15 * block, 15 * block + 15):
         walk(seed, probe="never")
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_without_probes_no_name_is_wrong_where_nics_come_and_go(block: int) -> None:
+    for seed in range(15 * block, 15 * block + 15):
+        live(seed, PlugWalk(seed))

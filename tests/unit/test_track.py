@@ -97,6 +97,24 @@ def test_one_that_comes_back_does_not_take_a_residents_place() -> None:
     assert [one.name for one in course.possible("gone")] == ["eth2"]
 
 
+def test_one_that_comes_back_moves_nothing_that_stayed() -> None:
+    """eth2 and eth3 have one MAC now. What once was eth2 may be it again; that eth2 would be eth3 then is no reading."""
+    away = sight("eth2", X, 50)
+    before = {**by_name(sight("eth2", A, 100), sight("eth3", B, 110)), "away": away}
+    now = by_name(sight("eth2", A, 100), sight("eth3", A, 110))
+    course = Course(before, now, away=("away",))
+    assert course.became("eth2", may_be_replaced=False) == now["eth2"]
+    assert course.became("away") is None
+
+
+def test_a_reading_in_which_what_was_away_stays_away_counts_as_well() -> None:
+    before = {**by_name(sight("eth1", A, 100)), "away": sight("eth1", X, 50)}
+    now = by_name(sight("eth1", B, 100), sight("eth0", A, 110))
+    course = Course(before, now, away=("away",))
+    assert course.became("eth1") is None, "renamed, and the other is back; or its MAC was changed, and eth0 is new"
+    assert course.became("away") is None
+
+
 def test_a_device_may_change_name_and_mac_at_once() -> None:
     before = by_name(sight("eth0", A, 1000), sight("eth1", B, 1000))
     now = by_name(sight("eth0", A, 1000), sight("eth9", A, 1000))
