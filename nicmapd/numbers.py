@@ -21,9 +21,14 @@ _PATH = "/proc/net/igmp"
 #: One line an interface; lines of its groups begin with tabs. A last line that was cut off has no end.
 _LINE = re.compile(r"^(\d{1,10})\t(\S{1,15})\s*:.*\n", re.MULTILINE)
 
-#: A number, and the MAC under which it was verified: an interface that comes from another namespace may bring the
-#: number of one that went there.
-_Key = tuple[int, str | None]
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What sysfs said of a number, and the MAC under which it was verified: an interface that comes from another
+    namespace may bring the number of one that went there."""
+
+    mac: str | None
+    probe: Probe
 
 
 def interface_numbers(ask: Ask) -> Mapping[str, int]:
@@ -44,7 +49,7 @@ def interface_numbers(ask: Ask) -> Mapping[str, int]:
 class Verified:
     """What sysfs said of which number, as long as the guest has not started anew. Lost without harm."""
 
-    _probes: dict[_Key, Probe] = field(default_factory=dict)
+    _proofs: dict[int, _Proof] = field(default_factory=dict)  # one a number, or a guest could make it grow
 
     def look(
         self,
@@ -63,31 +68,31 @@ class Verified:
             return {}
         shown = sights(fold(reply))
         if booted(before(memory), shown):
-            self._probes.clear()
-        if not self._probes and not any(_answered(name, memory) for name in names):
+            self._proofs.clear()
+        if not self._proofs and not any(_answered(name, memory) for name in names):
             return {name: probe(name) for name in names}
         numbers = interface_numbers(ask)
-        keys = {name: (numbers[name], shown[name].mac) for name in names if name in numbers and name in shown}
-        found = {name: self._probes[key] for name, key in keys.items() if key in self._probes}
-        rest = [name for name in names if name not in found]
-        fresh = {name: probe(name) for name in rest}
-        if any(name in keys for name in rest):
-            self._learn(keys, fresh, interface_numbers(ask), numbers)
+        macs = {name: shown[name].mac for name in names if name in numbers and name in shown}
+        proofs = {name: proof for name in macs if (proof := self._proofs.get(numbers[name])) is not None}
+        found = {name: proof.probe for name, proof in proofs.items() if proof.mac == macs[name]}
+        fresh = {name: probe(name) for name in names if name not in found}
+        if any(name in macs for name in fresh):
+            self._learn(macs, fresh, interface_numbers(ask), numbers)
         return found | fresh
 
     def _learn(
         self,
-        keys: Mapping[str, _Key],
+        macs: Mapping[str, str | None],
         fresh: Mapping[str, Probe],
         now: Mapping[str, int],
         earlier: Mapping[str, int],
     ) -> None:
         """Keeps what was read of names that had the same number before and after, and forgets numbers that are gone."""
         there = set(earlier.values())
-        self._probes = {key: one for key, one in self._probes.items() if key[0] in there}
+        self._proofs = {number: proof for number, proof in self._proofs.items() if number in there}
         for name, one in fresh.items():
-            if name in keys and now.get(name) == keys[name][0] and one.device is not None:
-                self._probes[keys[name]] = one
+            if name in macs and now.get(name) == earlier[name] and one.device is not None:
+                self._proofs[earlier[name]] = _Proof(macs[name], one)
 
 
 def _answered(name: str, memory: Memory) -> bool:

@@ -106,6 +106,14 @@ def test_what_was_verified_is_forgotten_when_the_agent_restarts(daemon: Daemon) 
     daemon.calls()
 
 
+def test_what_is_verified_does_not_grow_with_the_macs_that_a_guest_makes_up(daemon: Daemon) -> None:
+    daemon.settle()
+    for number in range(30):
+        daemon.first.mac = f"02:00:00:00:00:{number:02x}"
+        daemon.calls()
+    assert len(daemon.memory.verified._proofs) <= len(daemon.guest.links)
+
+
 def test_where_nothing_is_to_be_verified_no_numbers_are_read(daemon: Daemon) -> None:
     daemon.settle()
 

@@ -98,7 +98,7 @@ def test_one_that_comes_back_does_not_take_a_residents_place() -> None:
 
 
 def test_one_that_comes_back_moves_nothing_that_stayed() -> None:
-    """eth2 and eth3 have one MAC now. What once was eth2 may be it again; that eth2 would be eth3 then is no reading."""
+    """eth2 and eth3 have one MAC now. What was eth2 once may be back; that eth2 is eth3 then is no reading."""
     away = sight("eth2", X, 50)
     before = {**by_name(sight("eth2", A, 100), sight("eth3", B, 110)), "away": away}
     now = by_name(sight("eth2", A, 100), sight("eth3", A, 110))
