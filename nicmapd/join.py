@@ -15,7 +15,7 @@ from nicmapd.claims import Claim, Claims, Standing, key_of
 from nicmapd.decide import Case, Decision, decide
 from nicmapd.evidence import Folded, Known, Memory, NicKey, same_shape, sights, unmoved
 from nicmapd.model import GuestReply, HostNic, Naming, Probe, Statistics, Verdict
-from nicmapd.proof import NOTHING, Reading
+from nicmapd.proof import NOTHING, Proved, Reading
 from nicmapd.stack import addresses_of, stack_of
 from nicmapd.track import Sight, continues
 
@@ -42,7 +42,8 @@ def questions(reading: Reading, probes: Mapping[str, Probe] | None = None) -> tu
     pass so far; a name that is in them is to be asked for its master, too: two devices seem to be at one place.
     """
     nics, memory, proved = reading.nics, reading.memory, reading.proved(probes or {})
-    believed, owners = proved.probes, proved.owners
+    owners, displaced = proved.owners, _displaced(reading, proved) - (probes or {}).keys()
+    believed = {name: one for name, one in proved.probes.items() if name not in displaced}
     contested = [name for names in owners.values() if len(names) > 1 for name in names if believed[name].master is None]
     unknown = [
         one
@@ -60,10 +61,24 @@ def questions(reading: Reading, probes: Mapping[str, Probe] | None = None) -> tu
     others: list[str] = []
     if lost or len(claimants) < sum(1 for number in missing if nics[number].slots):
         # A device that was under one of these names may be under any of them now.
-        adrift = any(_device(known) and not _still(name, believed) for name, known in memory.known.items())
+        adrift = any(_device(known) and not _still(name, proved.probes) for name, known in memory.known.items())
         names = {one.name for one in unknown if adrift or not _is_software(one, memory)} - set(claimants)
         others = sorted(names, key=lambda name: (shapes.speaks_against(name), name))
     return tuple(dict.fromkeys((*contested, *claimants, *others)))[:MAX_PROBES]
+
+
+def _displaced(reading: Reading, proved: Proved) -> set[str]:
+    """The names that show the MAC of a NIC which nobody is, and that were devices at a place that no NIC has.
+
+    A NIC may have been detached, and attached at another place with its old MAC, with no pass in between: what bears
+    its name and MAC now counts as the same interface, and is not.
+    """
+    missing = [nic for number, nic in enumerate(reading.nics) if nic.slots and not proved.owners.get(number)]
+    macs = {mac for nic in missing for mac in (nic.mac, nic.current_mac) if mac is not None}
+    places = {nic.slots for nic in reading.nics}
+    shown = {one.name for one in reading.interfaces if one.mac in macs} if macs else set()
+    probes = {name: proved.probes[name] for name in shown if name in proved.probes}
+    return {name for name, probe in probes.items() if probe.device and probe.slots and probe.slots not in places}
 
 
 def _was_probed(one: Folded, memory: Memory) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nicmapd.join import JoinedNic, Memory, Reading, join, questions
 from nicmapd.model import (
@@ -122,6 +123,16 @@ def test_a_nic_out_of_sight_lets_everything_be_asked_once() -> None:
     """Its device may be under any name and MAC: also where software was."""
     _, _, memory = look(reply(eth0=9, br9=5, b_eth1=7), Memory(), {"eth0": DEVICE_1, "eth1": DEVICE_2, "br9": SOFTWARE})
     assert set(questions(Reading(NICS, reply(br9=9, b_eth1=7, other=3), memory))) == {"br9", "other"}
+
+
+def test_a_nic_that_was_attached_elsewhere_with_its_mac_is_asked_for_once_in_a_pass() -> None:
+    """Detached and attached between two passes: its old device is trusted, and at a place that no NIC has any more."""
+    _, _, memory = look(reply(eth0=9, b_eth1=7), Memory(), {"eth0": DEVICE_1, "eth1": DEVICE_2})
+    moved = (NICS[0], replace(NICS[1], slots=((2, 7), (0, 0))))
+    shown = reply(eth0=10, b_eth1=8)
+    assert questions(Reading(NICS, shown, memory)) == ()
+    assert questions(Reading(moved, shown, memory)) == ("eth1",)
+    assert questions(Reading(moved, shown, memory), {"eth1": DEVICE_2}) == (), "it is another device indeed"
 
 
 def guest(loopback: int, **packets: int) -> GuestReply:

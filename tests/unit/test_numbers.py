@@ -18,7 +18,7 @@ from nicmapd.numbers import interface_numbers
 from nicmapd.refresh import Refresher
 from tests.fakes.brittle import BrittleStore
 from tests.fakes.clock import FakeClock
-from tests.fakes.wire_guest import Link, WireGuest
+from tests.fakes.wire_guest import Device, Link, WireGuest
 
 #: The reply before, open, read and close of the list of numbers, the reply after.
 SETTLED_CALLS = 5
@@ -112,6 +112,24 @@ def test_what_is_verified_does_not_grow_with_the_macs_that_a_guest_makes_up(daem
         daemon.first.mac = f"02:00:00:00:00:{number:02x}"
         daemon.calls()
     assert len(daemon.memory.verified._proofs) <= len(daemon.guest.links)
+
+
+def test_a_nic_that_was_attached_elsewhere_with_its_mac_is_found_again(daemon: Daemon) -> None:
+    """Detached and attached while no pass came in between; what has its name and MAC has counted more than it had."""
+    guest = daemon.guest
+    guest.statistics = True
+    guest.do_remove(guest.links[2])
+    for link in guest.links:
+        link.mac = link.device.mac if link.device is not None else link.mac
+        link.count(1000)
+    daemon.settle()
+    old = guest.links[1].device
+    assert old is not None
+    guest.devices[1] = new = Device(old.mac, old.alias, 20, 28, old.model)
+    guest.links[1] = Link(guest.links[1].name, new.mac, new)
+    guest.links[1].count(5000)
+    daemon.memory.domain_changed()
+    daemon.calls()
 
 
 def test_where_nothing_is_to_be_verified_no_numbers_are_read(daemon: Daemon) -> None:
