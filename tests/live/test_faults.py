@@ -239,6 +239,28 @@ def test_13_a_libvirtd_that_hangs_is_noticed_and_readers_are_served(daemon: Nicm
     fresh(daemon, "web1", within=15)
 
 
+@pytest.mark.usefixtures("web1")
+def test_13_who_asks_for_a_guest_while_libvirtd_hangs_has_an_answer(daemon: Nicmapd, lab: LabHost) -> None:
+    fresh(daemon, "web1")
+    names = all_names(daemon, "web1")
+    lab.pause_libvirtd()
+    try:
+        name = next(iter(names.values()))
+        for method, path in (
+            ("POST", "/vms/web1/refresh"),  # libvirt is not known to be away yet
+            ("POST", "/vms/web1/refresh"),
+            ("DELETE", f"/vms/web1/interfaces/{name}"),
+        ):
+            reply = daemon.ask(method, path, within=40)
+            assert (reply.status, reply.json["code"]) == (503, "unavailable"), reply
+            assert "libvirt" in reply.json["detail"]
+    finally:
+        lab.resume_libvirtd()
+    eventually(lambda: daemon.get("/readyz")[0] == 200, within=15, what="ready again")
+    fresh(daemon, "web1", within=15)
+    assert all_names(daemon, "web1") == names, "the guest was not asked to let go of anything"
+
+
 def test_14_a_network_daemon_that_is_down_costs_the_networks_and_nothing_else(
     daemon: Nicmapd, lab: LabHost, web1: Guest
 ) -> None:
