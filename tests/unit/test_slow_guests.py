@@ -140,6 +140,19 @@ def test_a_nic_is_not_named_after_the_only_one_of_its_claimants_that_could_be_as
         assert bench.names(vm) == [None]
 
 
+def test_a_name_that_is_proved_stays_while_a_new_claimant_could_not_be_asked() -> None:
+    hypervisor = _Pair()
+    bench = slow_bench(hypervisor)
+    vm = hypervisor.add("web1")
+    for _ in range(2):
+        bench.run(vm)
+    vm.nics.append(FakeNic(vm.nics[0].mac, "lan5", 9))
+    hypervisor.delay = 0.99 * TIMEOUT
+    for _ in range(3):
+        bench.run(vm)
+        assert bench.names(vm) == ["eth0"]
+
+
 def test_a_quick_guest_is_not_slow() -> None:
     hypervisor = Slow()
     bench = slow_bench(hypervisor)
