@@ -403,6 +403,7 @@ def _migrate(guest: Guest, source: LabHost, target: LabHost) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("web1")
 def test_30_33_a_second_daemon_on_the_same_store_is_refused(daemon: Nicmapd) -> None:
     fresh(daemon, "web1")
     environment = {**daemon.environment(), "NICMAPD_API__SOCKET": str(daemon.folder / "second.sock")}

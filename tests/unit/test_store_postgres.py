@@ -33,7 +33,7 @@ def session(store: SqlStore) -> int:
 
 
 def terminate(server: PostgresServer, process: int) -> None:
-    server.execute("SELECT pg_terminate_backend(%s, 5000)", process)
+    server.execute("SELECT pg_terminate_backend(%s, 30000)", process)
 
 
 @contextmanager
