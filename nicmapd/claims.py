@@ -88,7 +88,7 @@ def read(
         else:
             claims.append(_follow(course, ids[key], holders[key], left, windows=windows))
     strangers = [key for key in seen if not course.stays(key)]
-    olds = {one.name for key in strangers for one in course.possible(key)}
+    olds = course.names(strangers)
     olds |= _unbelieve(claims, nics, [ids.get(key_of(nic)) for nic in nics], course)
     return Claims(tuple(claims), holders, frozenset(olds))
 

@@ -120,14 +120,15 @@ def _by_all(interface: GuestInterface) -> tuple[str, str, tuple[object, ...], tu
 
 def same_shape(left: GuestReply, right: GuestReply) -> bool:
     """Whether two replies of one pass, `left` first, show the same names with the same MACs, and none counted less."""
-    if _shape(left) != _shape(right):
+    earlier, later = fold(left), fold(right)
+    if _shape(earlier) != _shape(later):
         return False
-    first, second = sights(fold(left)), sights(fold(right))
+    first, second = sights(earlier), sights(later)
     return all(continues(first[name].counters, second[name].counters) is not False for name in first)
 
 
-def _shape(reply: GuestReply) -> list[tuple[str, str]]:
-    return sorted((one.name, one.mac or "") for one in fold(reply))
+def _shape(interfaces: Sequence[Folded]) -> list[tuple[str, str]]:
+    return sorted((one.name, one.mac or "") for one in interfaces)
 
 
 def sights(interfaces: Iterable[Folded]) -> dict[str, Sight]:
@@ -151,20 +152,21 @@ def trusted(interfaces: Sequence[Folded], memory: Memory, *, macs: Collection[st
     devices = {name for name, known in memory.known.items() if known.probe is not None and known.probe.device}
     course = Course(seen, now, devices=devices, macs=macs)
     found: dict[str, Probe] = {}
-    for name, known in memory.known.items():
+    # Devices first: what they are matters, should there be too much to compare.
+    for name, known in sorted(memory.known.items(), key=lambda item: item[0] not in devices):
         if known.probe is None or not known.sure or not course.stays(name):
             continue
         if known.probe.device is not None:
-            if course.became(name) != now[name]:
-                continue
             if known.counters is not None and not seen[name].counted:
+                continue
+            if course.became(name) != now[name]:
                 continue
         found[name] = known.probe
     return found
 
 
-def unmoved(asked: GuestReply, reply: GuestReply) -> set[str]:
-    """The names that cannot have changed hands between two replies of one pass."""
+def unmoved(asked: GuestReply, reply: GuestReply, names: Iterable[str]) -> set[str]:
+    """Those of `names` that cannot have changed hands between two replies of one pass."""
     first, second = sights(fold(asked)), sights(fold(reply))
     course = Course(dict(first.items()), second)
-    return {name for name in second if course.stays(name) and course.became(name) == second[name]}
+    return {name for name in names if name in second and course.stays(name) and course.became(name) == second[name]}

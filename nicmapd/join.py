@@ -130,7 +130,7 @@ def join(
         memory, previous = Memory(), [None] * len(nics)
     case = Case(nics, interfaces, proved.probes, proved.owners, probing, memory, previous, past)
     decided = decide(case)
-    still = unmoved(asked, reading.reply) if probes and asked is not None else set(probes)
+    still = unmoved(asked, reading.reply, probes) if probes and asked is not None else set(probes)
     remembered = _remember(case, decided, fresh={name: name in still for name in probes})
     return tuple(_joined(case, number, decision, decided) for number, decision in enumerate(decided)), remembered
 

@@ -1,9 +1,10 @@
 """Names where nothing can be probed, which is the default of RHEL and its kin: a NIC that is plugged, or comes into
-sight, is not taken for one that has gone out of sight."""
+sight, is not taken for one that has gone out of sight. And replies that are made up."""
 
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
@@ -151,3 +152,21 @@ def test_a_detach_by_name_takes_the_nic_of_that_name() -> None:
     host.libvirt.config[vm.uuid].append(copy.copy(new))
     detach(host, vm, "eth2")
     assert {mac for _, _, mac in host.libvirt.done} == {NEW}
+
+
+@pytest.mark.parametrize("files", [True, False])
+@pytest.mark.parametrize("gone", [1, 300])
+def test_a_reply_that_was_made_up_costs_its_guest_its_own_names_and_no_pass(
+    bench: Bench, files: bool, gone: int
+) -> None:
+    """As many interfaces as are read, in crowds of one MAC, and all MACs move on at once."""
+    vm = bench.hypervisor.add("hostile", nics=4, files=files)
+    crowd = [(f"g{nic}n{one}", nic) for nic in range(4) for one in range(256)]
+    for shift in (0, 1, 0):
+        listed = [{"name": name, "hardware-address": vm.nics[(nic + shift) % 4].mac} for name, nic in crowd]
+        for one in range(512):
+            number = (one + shift) % 512
+            listed.append({"name": f"o{one}", "hardware-address": f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"})
+        vm.raw = json.dumps({"return": listed[gone * shift :]})
+        assert bench.run(vm).answered
+        assert bench.names(vm) == [None] * 4

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from nicmapd.model import Statistics
-from nicmapd.track import MAX_GROUP, Course, Sight, booted, continues
+from nicmapd.track import MAX_GROUP, MAX_STEPS, Course, Sight, booted, continues
 
 A, B, X = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "02:00:00:00:00:01"
 
@@ -136,6 +137,43 @@ def test_a_crowd_of_one_mac_is_in_doubt_and_costs_little() -> None:
     assert set(became(crowd, crowd).values()) == {None}
 
 
+def test_a_long_row_in_which_each_took_the_name_of_the_next_is_followed() -> None:
+    """The first one is found only if all the others move on; no limit of the language comes first."""
+    count = 2000
+    before = by_name(*(sight(f"n{number}", f"m{number}", None) for number in range(count)))
+    now = by_name(*(sight(f"n{number + 1}", f"m{number}", None) for number in range(count)))
+    course = Course(before, now)
+    assert {key: found.name for key in before if (found := course.became(key))} == {
+        f"n{number}": f"n{number + 1}" for number in range(count)
+    }
+    assert course.steps < 10 * count
+
+
+@pytest.mark.parametrize(("shift", "gone"), [(0, 0), (1, 1), (3, 300)])
+def test_what_a_guest_makes_up_costs_no_more_than_so_many_steps(shift: int, gone: int) -> None:
+    """Four times as many of one MAC as are compared, and others; all MACs move on."""
+    crowd = [(f"g{nic}n{one}", nic) for nic in range(4) for one in range(MAX_GROUP)]
+
+    def shown(shift: int) -> list[Sight]:
+        crowded = [sight(name, f"nic{(nic + shift) % 4}", None) for name, nic in crowd]
+        return crowded + [sight(f"o{one}", f"other{(one + shift) % 512}", None) for one in range(512)]
+
+    before, now = by_name(*shown(0)), by_name(*shown(shift)[gone:])
+    course = Course(before, now, devices=list(before), macs=[f"nic{nic}" for nic in range(4)])
+    assert [course.became(name) for name, _nic in crowd] == [None] * len(crowd)
+    course.names(before)
+    assert course.steps <= MAX_STEPS + 1
+
+
+def test_what_is_not_worked_out_may_be_anything() -> None:
+    crowd = [sight(f"{group}{one}", f"mac{group}", 2 * one) for group in range(3) for one in range(MAX_GROUP)]
+    before, now = by_name(*crowd), by_name(*crowd, sight("eth0", X, 5))
+    course = Course(before, now)
+    assert course.names(before) == set(now)
+    assert course.became("00") is None
+    assert len(course.possible(f"2{MAX_GROUP - 1}")) == len(now)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
@@ -155,3 +193,42 @@ def test_a_loopback_that_counts_anew_tells_of_a_boot() -> None:
     assert booted(old, by_name(sight("lo", None, 2), sight("eth0", A, 3)))
     assert not booted(old, by_name(sight("lo", None, 50), sight("eth0", A, 3)))
     assert not booted(old, by_name(sight("eth0", A, 3)))
+
+
+def readings(before: dict[Any, Sight], now: dict[str, Sight], away: set[str]) -> list[dict[str, str]]:
+    """All readings in which as many as possible go on of those that are not `away`, found by trying everything."""
+    found: list[dict[str, str]] = [{}]
+    for key, old in before.items():
+        near = [one for one in now.values() if one.name == old.name or (one.mac is not None and one.mac == old.mac)]
+        fits = [one.name for one in near if continues(old.counters, one.counters) is not False]
+        found += [{**reading, key: name} for reading in found for name in fits if name not in reading.values()]
+    most = max(len(reading.keys() - away) for reading in found)
+    return [reading for reading in found if len(reading.keys() - away) == most]
+
+
+def test_what_is_certain_is_so_in_every_reading() -> None:
+    chance = random.Random(1)
+    certain = 0
+    for _ in range(3000):
+        names, count = ["a", "b", "c", "d"], chance.choice((0, 20))
+        before: dict[Any, Sight] = by_name(
+            *(sight(name, chance.choice((A, B)), chance.randint(0, count)) for name in names if chance.random() < 0.7)
+        )
+        before |= {key: sight(chance.choice(names), A, chance.randint(0, count)) for key in ("y", "z")}
+        now = by_name(
+            *(sight(name, chance.choice((A, B)), chance.randint(0, 40)) for name in names[chance.randint(0, 2) :])
+        )
+        course = Course(before, now, away=("y", "z"))
+        away = {key for key in ("y", "z") if not course.stays(key)}
+        every = readings(before, now, away)
+        for key in before:
+            found = course.became(key)
+            if found is None:
+                continue
+            certain += 1
+            assert {reading[key] for reading in every if key in reading} == {found.name}
+            if key in away:
+                assert all(reading[other] != found.name for reading in every for other in reading.keys() - away)
+            else:
+                assert all(key in reading for reading in every)
+    assert certain > 900
