@@ -37,9 +37,10 @@ class JoinedNic:
 def questions(reading: Reading, probes: Mapping[str, Probe] | None = None) -> tuple[str, ...]:
     """Names of the guest's interfaces that should be probed now; none for a settled guest.
 
-    First those that show the MAC of a NIC; for NICs that are still not found, then all others, since a guest may give
-    a NIC any MAC. What has been probed and is proved to be the same is not asked again. `probes` are those of this
-    pass so far; a name that is in them is to be asked for its master, too: two devices seem to be at one place.
+    First those that show the MAC of a NIC, names of software last; for NICs that are still not found, then all others,
+    since a guest may give a NIC any MAC. What has been probed and is proved to be the same is not asked again. `probes`
+    are those of this pass so far; a name that is in them is to be asked for its master, too: two devices seem to be at
+    one place.
     """
     nics, memory, proved = reading.nics, reading.memory, reading.proved(probes or {})
     owners, displaced = proved.owners, _displaced(reading, proved) - (probes or {}).keys()
@@ -64,6 +65,7 @@ def questions(reading: Reading, probes: Mapping[str, Probe] | None = None) -> tu
         adrift = any(_device(known) and not _still(name, proved.probes) for name, known in memory.known.items())
         names = {one.name for one in unknown if adrift or not _is_software(one, memory)} - set(claimants)
         others = sorted(names, key=lambda name: (shapes.speaks_against(name), name))
+    claimants.sort(key=shapes.speaks_against)  # a hundred VLANs of the first NIC keep no other one waiting
     return tuple(dict.fromkeys((*contested, *claimants, *others)))[:MAX_PROBES]
 
 

@@ -135,6 +135,11 @@ def test_a_nic_that_was_attached_elsewhere_with_its_mac_is_asked_for_once_in_a_p
     assert questions(Reading(moved, shown, memory), {"eth1": DEVICE_2}) == (), "it is another device indeed"
 
 
+def test_the_vlans_of_one_nic_keep_no_other_one_waiting() -> None:
+    shown = reply(eth0=9, b_eth1=7, **{f"eth0.{number}": 1 for number in range(100)})
+    assert questions(Reading(NICS, shown, Memory()))[:2] == ("eth0", "eth1")
+
+
 def guest(loopback: int, **packets: int) -> GuestReply:
     listed = reply(**packets).interfaces
     counters = Statistics(loopback, loopback, 0, 0, loopback, loopback, 0, 0)
