@@ -189,7 +189,8 @@ class Course:
         self._olds = {key: _values(one) for key, one in before.items()}
         self._news = {name: _values(one) for name, one in now.items()}
         self._edges: dict[Hashable, list[str]] = {}
-        self._pushed: dict[bool, set[Hashable]] = {}
+        self._back = {key for key in away if key in self._stayed}
+        self._pushed: dict[tuple[bool, bool], set[Hashable]] = {}
         self._circles = _Circles(self._targets)
         #: How often two interfaces were compared.
         self.steps = 0
@@ -254,10 +255,11 @@ class Course:
                 self._place[key], self._holder[name] = name, key
             else:
                 left.append(key)
-        tried: set[str] = set()  # in vain: of no use to others either until somebody moves
+        fixed = {self._place[key] for key in self._back}
+        tried = set(fixed)  # in vain: of no use to others either until somebody moves
         for key in left:
             if len(self._holder) < len(self._now) and self._seat(key, tried):
-                tried = set()
+                tried = set(fixed)
         for key in sorted(self._away, key=self._order):
             free = next((name for name in self._places(key) if name not in self._holder), None)
             if free is not None:  # only where nothing is that was there before
@@ -304,14 +306,18 @@ class Course:
         """What an interface of before is now, if it is the same in every reading; else None.
 
         `may_be_replaced`: also a reading counts in which it vanished and another one that vanished took its place;
-        without it, only if that one is of `pushers`.
+        without it, only if that one is of `pushers`, or if the other is back after it was `away`.
         """
         if key not in self._place or self.steps > MAX_STEPS:
             return None
         if self._crowded(self._before[key]) or self._crowded(self._now[self._place[key]]):
             return None
         try:
-            if self._swapped(key) or self._circles.moves(key) or key in self._may_be_pushed_out(may_be_replaced):
+            if (
+                self._swapped(key)
+                or self._circles.moves(key)
+                or key in self._may_be_pushed_out(may_be_replaced, key in self._back)
+            ):
                 return None
         except _SpentError:
             return None
@@ -344,17 +350,21 @@ class Course:
             others = (each for each in self._place if each not in self._away and self._is_near(each, place))
             yield from (None for each in others if self._may_be(each, place))
 
-    def _may_be_pushed_out(self, by_any: bool) -> set[Hashable]:
-        """Those whose place one of the strays may have taken that has none in this reading; or of the pushers only."""
-        if by_any in self._pushed:
-            return self._pushed[by_any]
+    def _may_be_pushed_out(self, by_any: bool, by_recent: bool) -> set[Hashable]:
+        """Those whose place may have been taken by one that has none in this reading: by any, or by those that were not
+        away at the last reply, or by pushers only."""
+        if (by_any, by_recent) in self._pushed:
+            return self._pushed[by_any, by_recent]
+        homeless = {key for key in self._strays if key not in self._place}
+        if not by_any:
+            homeless = {key for key in homeless if key in self._pushers or (by_recent and key not in self._away)}
         found: set[Hashable] = set()
-        frontier = [key for key in (self._strays if by_any else self._pushers) if key not in self._place]
+        frontier = list(homeless)
         while frontier:
             for name in self._places(frontier.pop()):
                 holder = self._holder.get(name)
                 if holder is not None and holder not in found:
                     found.add(holder)
                     frontier.append(holder)
-        self._pushed[by_any] = found
+        self._pushed[by_any, by_recent] = found
         return found

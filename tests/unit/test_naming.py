@@ -106,6 +106,18 @@ def test_a_nic_that_is_given_the_mac_of_one_just_plugged_is_not_that_one(bench: 
         assert bench.names(vm) == ["eth0", None, None]
 
 
+def test_a_plugged_nic_that_is_given_the_mac_of_the_hidden_one_whose_name_it_has_is_not_that_one(bench: Bench) -> None:
+    vm = settled(bench, nics=1)
+    vm.nics[0].hidden = True
+    nic = plug(bench, vm, "eth0")
+    bench.run(vm)
+    assert bench.names(vm) == [None, "eth0"]
+    nic.guest_mac = vm.nics[0].mac
+    for _ in range(3):
+        bench.run(vm)
+        assert bench.names(vm) == [None, None]
+
+
 def test_macs_that_were_swapped_with_a_plugged_nic_leave_both_in_doubt(bench: Bench) -> None:
     vm = settled(bench, nics=2)
     nic = plug(bench, vm, "eth2")

@@ -108,6 +108,19 @@ def test_one_that_comes_back_moves_nothing_that_stayed() -> None:
     assert course.became("away") is None
 
 
+def test_one_that_seems_to_be_back_may_be_another_that_was_given_its_mac() -> None:
+    """It had the name while the first one was away: that name and MAC are the first one's tells nothing."""
+    first = sight("eth0", A, 50)
+    before = {**by_name(sight("eth0", B, 100)), "away": first}
+    course = Course(before, by_name(sight("eth0", A, 110)), away=("away",))
+    assert course.stays("away")
+    assert course.became("away", may_be_replaced=False) is None
+    assert course.became("eth0") is None
+    gone = {**by_name(sight("eth1", B, 100)), "away": first}
+    course = Course(gone, by_name(sight("eth0", A, 110)), away=("away",))
+    assert course.became("away", may_be_replaced=False) == sight("eth0", A, 110), "it bears another name and MAC"
+
+
 def test_a_reading_in_which_what_was_away_stays_away_counts_as_well() -> None:
     before = {**by_name(sight("eth1", A, 100)), "away": sight("eth1", X, 50)}
     now = by_name(sight("eth1", B, 100), sight("eth0", A, 110))
