@@ -39,8 +39,11 @@ class Watch:
         truth = self.truth()
 
         def right() -> bool:
-            names = self.auto.names("naming")
-            return {mac: name for mac, name in names.items() if name is not None} == truth
+            nics = self.auto.nics("naming")
+            names = {nic["mac"]: nic["name"] for nic in nics if nic["name"] is not None}
+            agent = self.auto.vm("naming")["agent"]
+            assert names == truth, (agent, [(nic["mac"], nic["name"], nic["reason"], nic["evidence"]) for nic in nics])
+            return True
 
         eventually(right, within=FOLLOW, what=f"with probes: {truth}")
         for daemon in (self.auto, self.never):
