@@ -59,8 +59,8 @@ class Aim:
             self._make_sense(case.body)
             if str(case.body.get("mac")).lower() in (self._nics(vm) if vm else ()):
                 case.body["mac"] = f"52:54:00:f0:{turn >> 8 & 255:02x}:{turn & 255:02x}"
-        # What If-Match names was made up too: 412 is as good an answer as any. And no schema says which devices the host
-        # has: 400 is what is to be said of one that it has not.
+        # What If-Match names was made up too: 412 is as good an answer as any. And no schema says which devices the
+        # host has: 400 is what is to be said of one that it has not.
         device = isinstance(case.body, dict) and bool(case.body.get("source"))
         guarded = [positive_data_acceptance] if device or "If-Match" in case.headers else []
         answer = case.call_and_validate(excluded_checks=[not_a_server_error, *guarded])
