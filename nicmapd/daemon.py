@@ -18,7 +18,7 @@ import socket
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from nicmapd.keeper import Keeper
 from nicmapd.logs import start_logging
 from nicmapd.meter import Meter
 from nicmapd.model import AgentState, Change, ChangeKind, Outcome
-from nicmapd.ports import Clock, NicStore
+from nicmapd.ports import Clock, NicStore, StoredVm
 from nicmapd.refresh import Refresher
 from nicmapd.sdnotify import Notifier, listening_sockets
 from nicmapd.status import DaemonStatus, StoreStatus, without_libvirt
@@ -65,8 +65,8 @@ def host_name(uri: str) -> str:
     return urllib.parse.urlsplit(uri).hostname or socket.gethostname()
 
 
-def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
-    """The store, or a new one if its file is damaged: the map is rebuilt from libvirt and the guests.
+def open_store(settings: Config, *, host: str, clock: Clock) -> tuple[NicStore, Sequence[StoredVm]]:
+    """The store and its map; a new one if its file is damaged: the map is rebuilt from libvirt and the guests.
 
     Raises `Unavailable` if it cannot be opened and must not be touched (locked, too new, no permission).
     """
@@ -84,18 +84,17 @@ def open_store(settings: Config, *, host: str, clock: Clock) -> NicStore:
         now = clock.now()
         change = Change(ChangeKind.RESYNC, "the file of the map was damaged, and a new one was begun")
         new.begin(change, number=int(now.timestamp()), at=now)
-        return new
+        return new, ()
 
 
-def _readable(settings: Config, *, host: str, clock: Clock) -> NicStore:
-    """The store, whose map can be read: that a file is whole says nothing of what is in its cells."""
+def _readable(settings: Config, *, host: str, clock: Clock) -> tuple[NicStore, Sequence[StoredVm]]:
+    """The store, and the map that was read from it: that a file is whole says nothing of what is in its cells."""
     found = store.open_store(settings.store.url, host=host, clock=clock)
     try:
-        found.load()
+        return found, found.load()
     except BaseException:
         found.close()
         raise
-    return found
 
 
 class Daemon:
@@ -112,13 +111,13 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._access = Access(rules_of(settings.api))
         self._tls = tls.context_of(settings.api)
-        self._store = open_store(settings, host=self._host, clock=self._clock)
+        self._store, stored = open_store(settings, host=self._host, clock=self._clock)
         with contextlib.ExitStack() as undo:
             undo.callback(self._store.close)
             self._board = Board(self._clock)
             self._feed = Feed(self._store)
             self._keeper = Keeper(self._store, self._board, clock=self._clock, publish=self._feed.announce)
-            self._keeper.load()
+            self._keeper.load(stored)
             self._sockets = open_sockets(settings.api, listening_sockets())
             undo.pop_all()
         _allow_descriptors()

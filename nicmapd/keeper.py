@@ -17,7 +17,7 @@ from nicmapd.board import Board, only_met
 from nicmapd.bounds import same_but_for_cut, was_cut
 from nicmapd.errors import NicmapError, Unavailable
 from nicmapd.model import Change, ChangeKind, FeedItem, VmEntry
-from nicmapd.ports import Clock, NicStore
+from nicmapd.ports import Clock, NicStore, StoredVm
 
 _log = logging.getLogger(__name__)
 
@@ -114,10 +114,10 @@ class Keeper:
         """By VM: how much of its past was too much to keep, since the start."""
         return self._store.suppressed
 
-    def load(self) -> int:
-        """Fills the board from the store; the number of VMs. Raises `Unavailable`."""
+    def load(self, stored: Sequence[StoredVm] | None = None) -> int:
+        """Fills the board with what is `stored` (None: the store is read); the number of VMs. Raises `Unavailable`."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        stored = self._store.load()
+        stored = self._store.load() if stored is None else stored
         for vm in stored:
             self._board.put(vm.entry)
             age = None if vm.last_success is None else (now - vm.last_success).total_seconds()

@@ -200,4 +200,4 @@ class TestWhoseFileItIs:
 def started(path: Path) -> NicStore:
     """The store as the daemon opens it: a damaged one is set aside."""
     settings = replace(Config(), store=StoreConfig(url=f"sqlite:///{path}"))
-    return open_store(settings, host=HOST, clock=FakeClock())
+    return open_store(settings, host=HOST, clock=FakeClock())[0]

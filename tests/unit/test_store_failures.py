@@ -154,7 +154,7 @@ class TestDamage:
         self.spoil(sqlite_place.path)
         settings = replace(Config(), store=StoreConfig(url=sqlite_place.url))
         clock = FakeClock()
-        with closing(open_store(settings, host=HOST, clock=clock)) as store:
+        with closing(open_store(settings, host=HOST, clock=clock)[0]) as store:
             first = int(clock.now().timestamp())
             assert old.id < first
             assert store.feed_bounds() == (first, first)
